@@ -1,0 +1,1 @@
+"""Training samples to new weights; the only package that imports DeepSpeed."""

@@ -1,0 +1,81 @@
+"""What a recipe may say of the learner."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shaping.components import ComponentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW. `learning_rate` is a number or a schedule over learner steps."""
+
+    learning_rate: float | ComponentSpec = 1e-6
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KLConfig:
+    """KL to the frozen starting policy, as a loss term. Coefficient 0 loads no reference model.
+
+    `estimator`: k1 = log(pi/ref), k2 = log(pi/ref)^2 / 2, k3 = ref/pi - 1 - log(ref/pi) (Schulman 2020).
+    """
+
+    coefficient: float = 0.0
+    estimator: Literal["k1", "k2", "k3"] = "k3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroConfig:
+    """ZeRO-3 options."""
+
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    reduce_bucket_bytes: int = 500_000_000
+    prefetch_bucket_bytes: int = 50_000_000
+    persistence_threshold: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """From training samples to new weights.
+
+    Args:
+        engine: "deepspeed" (ZeRO-3 over `num_ranks` processes) or "torch" (one process, for tests and house mode).
+        dtype: "float32", or "bfloat16" with float32 master weights.
+        mini_batch_groups: groups per optimizer update; divides the groups of a step. 0: the whole batch at once.
+        num_epochs: passes over a batch.
+        micro_batch_tokens: most tokens (padding included) in one forward pass of one rank.
+        layout: "padded" rows, or "packed" into one row with block-diagonal attention.
+        logprob_chunk_tokens: tokens whose logits exist at one time.
+        token_plans: in order; weights multiply.
+        bucket_bytes: size of one weight bucket on its way to the engines.
+    """
+
+    engine: Literal["deepspeed", "torch"] = "deepspeed"
+    num_ranks: int = 1
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    mini_batch_groups: int = 0
+    num_epochs: int = 1
+    micro_batch_tokens: int = 16384
+    layout: Literal["padded", "packed"] = "packed"
+    logprob_chunk_tokens: int = 2048
+    gradient_checkpointing: bool = False
+    loss: ComponentSpec = ComponentSpec(kind="ppo_clip")
+    token_plans: tuple[ComponentSpec, ...] = ()
+    regularisers: tuple[ComponentSpec, ...] = ()
+    kl: KLConfig = KLConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    zero: ZeroConfig = ZeroConfig()
+    bucket_bytes: int = 256_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("num_ranks", "num_epochs", "micro_batch_tokens", "logprob_chunk_tokens", "bucket_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.mini_batch_groups < 0:
+            raise ValueError(f"mini_batch_groups must be >= 0, got {self.mini_batch_groups}")

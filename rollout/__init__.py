@@ -1,0 +1,1 @@
+"""Prompts to groups of rollouts; the only package that imports vLLM."""

@@ -1,0 +1,79 @@
+"""What an engine is: the thing that samples, behind vLLM, transformers or a script.
+
+Data flows in as token ids and out as rollouts. An engine knows nothing of groups, rewards or Ray.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from shaping.checks import IntArray
+from shaping.records import Rollout, Sampling
+from shaping.training import WeightChannel, WeightLayout, WeightManifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine proved at start.
+
+    Args:
+        vocab_size: width of the logits.
+        max_model_tokens: longest prompt + response.
+        max_logprob_error, max_entropy_error: largest difference found by the proof against an independent computation,
+            in nats.
+        num_workers: processes that receive weights (tensor parallel size).
+        description: one line for logs, with the library's version and model runner.
+    """
+
+    vocab_size: int
+    max_model_tokens: int
+    max_logprob_error: float
+    max_entropy_error: float
+    num_workers: int
+    description: str
+
+
+class Engine(Protocol):
+    """Samples responses, and takes new weights in two phases: stage (generation goes on), then commit."""
+
+    async def start(self) -> EngineInfo:
+        """Load the model and prove log-probs and entropies on a few tokens.
+
+        Raises:
+            EngineRefused: the proof failed, or the library is not the pinned one.
+        """
+        ...
+
+    @property
+    def policy_version(self) -> int: ...
+
+    async def generate(
+        self, *, prompt_ids: IntArray, hint_ids: IntArray, num_rollouts: int, sampling: Sampling, seed: int
+    ) -> tuple[Rollout, ...]:
+        """Sample `num_rollouts` continuations of prompt + hint; rollout i has its own stream derived from `seed`."""
+        ...
+
+    async def pause(self) -> None:
+        """Finish nothing, start nothing: requests under way are held at a token border."""
+        ...
+
+    async def resume(self) -> None: ...
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        """Join the learner's weight channel. Called once, concurrently with the sender's side."""
+        ...
+
+    async def stage_weights(self, layout: WeightLayout) -> None:
+        """Receive every bucket beside the live weights and compute own checksums."""
+        ...
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        """Serve the staged weights as `manifest.policy_version`, with an empty prefix cache.
+
+        Raises:
+            EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
+        """
+        ...
+
+    async def discard_staged_weights(self) -> None: ...
+
+    async def close(self) -> None: ...

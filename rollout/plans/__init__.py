@@ -1,0 +1,1 @@
+"""Rollout plans, one file each: which rounds a group is sampled in."""

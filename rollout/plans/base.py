@@ -1,0 +1,49 @@
+"""What a rollout plan is: the rounds in which one group is sampled."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from shaping.checks import FloatArray
+from shaping.memories.base import PromptMemory
+from shaping.records import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round of a group.
+
+    Args:
+        num_rollouts: responses to sample.
+        hint: text of a reference solution that opens the response; tokenised on its own and marked as hint; "" for none.
+        temperature_scale: factor on the run's sampling temperature.
+    """
+
+    num_rollouts: int
+    hint: str = ""
+    temperature_scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRound:
+    """A round and the rewards [n] float32 its rollouts got."""
+
+    round: Round
+    rewards: FloatArray
+    num_correct: int
+
+
+class RolloutPlan(Protocol):
+    """Decides the rounds of a group, one after another. Sees no tokens.
+
+    `max_rollouts` bounds the group's size, so that buffers and micro-batches can be planned before a run starts.
+    """
+
+    max_rollouts: int
+
+    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
+        """The next round, or None when the group is complete. The first call (nothing finished) must give a round."""
+        ...
+
+    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
+        """Write what is worth remembering of the prompt."""
+        ...

@@ -1,0 +1,1 @@
+"""Prompt selectors, one file each: which prompt comes next."""

@@ -1,0 +1,1 @@
+"""Data sources, one file each: where prompts come from."""

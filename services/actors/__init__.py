@@ -1,0 +1,1 @@
+"""Ray shells: each under 60 lines, each without a decision."""

@@ -1,0 +1,1 @@
+"""Pure arithmetic and the shared vocabulary of lessrl: numpy and the standard library only."""

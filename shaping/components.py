@@ -1,0 +1,158 @@
+"""File name to component: the folder is the registry.
+
+`{kind: less, min_length: 5}` in folder `shaping.shapers` names the module `shaping/shapers/less.py`, which holds a frozen
+dataclass `Config`, `NEEDS` (signals), optionally `CONFLICTS` (kinds of any folder it cannot run with) and
+`build(config)`. Nothing is registered by hand; `base.py` of a folder holds its Protocol. The only dynamic imports of
+the project are here.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from types import ModuleType
+from typing import Any
+
+from shaping.errors import RecipeError
+from shaping.signals import Signal
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """A kind and its options as written in a recipe. `options` is checked when the component is loaded."""
+
+    kind: str
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A checked component: its module, its validated config and what it declares."""
+
+    kind: str
+    folder: str
+    module: ModuleType
+    config: Any
+    needs: frozenset[Signal]
+    conflicts: frozenset[str]
+
+    def build(self) -> Any:
+        """Make the component; the caller states the Protocol it expects."""
+        return self.module.build(self.config)
+
+
+def parse_spec(value: object, where: str) -> ComponentSpec:
+    """A component as a recipe writes it: `kind` alone, or a mapping with `kind` and options.
+
+    Raises:
+        RecipeError: neither of the two.
+    """
+    if isinstance(value, ComponentSpec):
+        return value
+    if isinstance(value, str):
+        return ComponentSpec(kind=value)
+    if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
+        return ComponentSpec(kind=value["kind"], options={str(k): v for k, v in value.items() if k != "kind"})
+    raise RecipeError(f"a component must be a kind or a mapping with `kind`, got {value!r} ({where})")
+
+
+def kinds(folder: str) -> list[str]:
+    """Every kind of a folder: its module files but `base`, sorted."""
+    package = importlib.import_module(folder)
+    return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if info.name != "base")
+
+
+def check_kind(folder: str, kind: str, where: str) -> None:
+    """Refuse a kind that has no file, with the closest names. Imports nothing heavy.
+
+    Raises:
+        RecipeError: no such file.
+    """
+    known = kinds(folder)
+    if kind not in known:
+        close = difflib.get_close_matches(kind, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(known)}"
+        raise RecipeError(f"no {folder.split('.')[-1]} kind {kind!r}; {hint} ({where})")
+
+
+def load(folder: str, spec: ComponentSpec, where: str) -> Component:
+    """Import the file of a kind and validate its options.
+
+    Args:
+        folder: package name, for example "shaping.shapers".
+        where: the recipe key, for messages.
+    Raises:
+        RecipeError: unknown kind, unknown option (with a suggestion), wrong type, or a value its Config refuses.
+    """
+    check_kind(folder, spec.kind, where)
+    module = importlib.import_module(f"{folder}.{spec.kind}")
+    return Component(
+        kind=spec.kind,
+        folder=folder,
+        module=module,
+        config=_make_config(module.Config, spec.options, f"{where}.{spec.kind}"),
+        needs=frozenset(module.NEEDS),
+        conflicts=frozenset(getattr(module, "CONFLICTS", frozenset())),
+    )
+
+
+def _make_config(cls: Any, options: Mapping[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in options:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+            raise RecipeError(f"unknown option {name!r}; {hint} ({where})")
+    values = {name: _coerce(value, hints[name], f"{where}.{name}") for name, value in options.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise RecipeError(f"{error} ({where})") from error
+    except ValueError as error:
+        raise RecipeError(f"{error} ({where})") from error
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """The value as the annotated type, where that loses nothing; otherwise RecipeError."""
+    origin = typing.get_origin(hint)
+    if hint is Any or hint is object:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, typing.get_args(hint), where)
+    if origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+    elif origin is tuple:
+        item = typing.get_args(hint)[0]
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(each, item, where) for each in value)
+    elif hint is ComponentSpec:
+        return parse_spec(value, where)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        if value in [member.value for member in hint]:
+            return hint(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise RecipeError(f"must be {wanted}, got {value!r} ({where})")
+
+
+def _coerce_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if option is not type(None):
+            try:
+                return _coerce(value, option, where)
+            except RecipeError:
+                continue
+    raise RecipeError(f"must be one of {', '.join(str(option) for option in options)}, got {value!r} ({where})")

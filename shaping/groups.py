@@ -1,0 +1,179 @@
+"""Records of hops 4 to 6: verdicts, scored, segmented and shaped groups, and groups that are dropped."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from shaping.checks import BoolArray, FloatArray, check_floats, require
+from shaping.records import RolloutGroup
+
+
+class VerdictStatus(StrEnum):
+    """Outcome of one verification. The last three are no verdict at all: the rollout is excluded, never scored 0."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSABLE = "unparsable"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
+    TOO_LONG = "too_long"
+
+
+class DropReason(StrEnum):
+    """Why a group was not trained."""
+
+    NO_SIGNAL = "no_signal"
+    NO_VERDICT = "no_verdict"
+    EMPTY = "empty"
+    FILTERED = "filtered"
+
+
+class SegmentClass(StrEnum):
+    """Who has a low-entropy segment: only correct rollouts, only incorrect ones, both, or one rollout alone."""
+
+    CORRECT_ONLY = "correct_only"
+    INCORRECT_ONLY = "incorrect_only"
+    SHARED = "shared"
+    UNIQUE = "unique"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a verifier says of one response.
+
+    Args:
+        status: the outcome.
+        extracted: the answer found in the response; "" when none was found.
+        detail: one line for a person; "" when there is nothing to say.
+    """
+
+    status: VerdictStatus
+    extracted: str = ""
+    detail: str = ""
+
+    @property
+    def correct(self) -> bool:
+        return self.status is VerdictStatus.CORRECT
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether this is a verdict at all; a response without an answer (unparsable) is decided: it is not correct."""
+        return self.status in (VerdictStatus.CORRECT, VerdictStatus.WRONG, VerdictStatus.UNPARSABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredGroup:
+    """A group whose every rollout has a verdict.
+
+    Args:
+        group: the rollouts that were decided; those without a verdict are left out and counted in `excluded`.
+        rewards: [G] float32, the weighted sum of the parts.
+        reward_parts: named parts before weighting, each [G] float32.
+        verdicts: [G], the correctness verdict of each rollout.
+        excluded: verdicts of the rollouts left out.
+    """
+
+    group: RolloutGroup
+    rewards: FloatArray
+    reward_parts: dict[str, FloatArray]
+    verdicts: tuple[Verdict, ...]
+    excluded: tuple[Verdict, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"ScoredGroup {self.group.group_id}"
+        size = self.group.group_size
+        check_floats(self.rewards, size, "rewards", where)
+        for name, part in self.reward_parts.items():
+            check_floats(part, size, f"reward_parts[{name}]", where)
+        require(len(self.verdicts) == size, f"verdicts must have {size} entries, got {len(self.verdicts)}", where)
+        require(all(v.is_decided for v in self.verdicts), "every kept rollout must have a verdict", where)
+        require(not any(v.is_decided for v in self.excluded), "excluded rollouts must have no verdict", where)
+
+    @property
+    def correct(self) -> BoolArray:
+        """[G] bool."""
+        return np.array([v.correct for v in self.verdicts], dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A maximal low-entropy run [start, stop) of one response, and who else has it.
+
+    Args:
+        num_correct, num_incorrect: rollouts of each class that hold this token string inside a run, this one included.
+        multiplier: the largest multiplier its own string gives (before other segments that cover the same tokens).
+    """
+
+    start: int
+    stop: int
+    segment_class: SegmentClass
+    num_correct: int
+    num_incorrect: int
+    multiplier: float
+
+    @property
+    def num_tokens(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentedGroup:
+    """A scored group with its entropy thresholds and low-entropy segments.
+
+    Args:
+        thresholds: [G] float32 nats; NaN-free; 0 for an empty response.
+        segments: per rollout, in order of position.
+    """
+
+    scored: ScoredGroup
+    thresholds: FloatArray
+    segments: tuple[tuple[Segment, ...], ...]
+
+    def __post_init__(self) -> None:
+        size = self.scored.group.group_size
+        where = f"SegmentedGroup {self.scored.group.group_id}"
+        check_floats(self.thresholds, size, "thresholds", where)
+        require(len(self.segments) == size, f"segments must have {size} rows, got {len(self.segments)}", where)
+        for rollout, row in zip(self.scored.group.rollouts, self.segments, strict=True):
+            stop = 0
+            for segment in row:
+                require(
+                    stop <= segment.start < segment.stop <= rollout.num_tokens,
+                    f"segments must be ordered and inside the response, found {segment}",
+                    where,
+                )
+                stop = segment.stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapedGroup:
+    """A segmented group with its advantages before and after shaping.
+
+    Args:
+        base_advantages: per rollout [T] float32, from the advantage estimator.
+        multipliers: per rollout [T] float32, the product of all shapers.
+        advantages: per rollout [T] float32, base times multiplier.
+    """
+
+    segmented: SegmentedGroup
+    base_advantages: tuple[FloatArray, ...]
+    multipliers: tuple[FloatArray, ...]
+    advantages: tuple[FloatArray, ...]
+
+    def __post_init__(self) -> None:
+        group = self.segmented.scored.group
+        where = f"ShapedGroup {group.group_id}"
+        for name in ("base_advantages", "multipliers", "advantages"):
+            rows = getattr(self, name)
+            require(len(rows) == group.group_size, f"{name} must have {group.group_size} rows, got {len(rows)}", where)
+            for rollout, row in zip(group.rollouts, rows, strict=True):
+                check_floats(row, rollout.num_tokens, name, where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """A group that is not trained, and why."""
+
+    reason: DropReason
+    detail: str = ""

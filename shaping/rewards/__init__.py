@@ -1,0 +1,1 @@
+"""Rewards, one file each: a rollout and its prompt to a number and a verdict."""

@@ -1,0 +1,130 @@
+"""Records of hops 7 to 12: training samples, weight manifests, step results."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shaping.checks import BoolArray, FloatArray, IntArray, check_floats, check_ids, require
+from shaping.records import TokenSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSample:
+    """One rollout as the learner reads it; all arrays [L] in token convention.
+
+    Args:
+        token_ids: int32, prompt, hint and response.
+        loss_mask: bool, tokens the policy loss trains; only generated tokens.
+        behavior_logprobs: float32; 0 where the token was not sampled.
+        advantages: float32; 0 where the loss mask is False.
+        entropies: float32 nats from the sampler; 0 where the token was not sampled.
+        token_sources: uint8, values of TokenSource.
+        min_policy_version: version at the first sampled token.
+    """
+
+    group_id: str
+    rollout_index: int
+    token_ids: IntArray
+    loss_mask: BoolArray
+    behavior_logprobs: FloatArray
+    advantages: FloatArray
+    entropies: FloatArray
+    token_sources: NDArray[np.uint8]
+    min_policy_version: int
+
+    def __post_init__(self) -> None:
+        where = f"TrainingSample {self.group_id}/{self.rollout_index}"
+        check_ids(self.token_ids, "token_ids", where)
+        length = len(self.token_ids)
+        for name in ("behavior_logprobs", "advantages", "entropies"):
+            check_floats(getattr(self, name), length, name, where)
+        for name in ("loss_mask", "token_sources"):
+            require(len(getattr(self, name)) == length, f"{name} must have {length} entries", where)
+        require(self.loss_mask.dtype == np.bool_, f"loss_mask must be bool, got {self.loss_mask.dtype}", where)
+        generated = self.token_sources == TokenSource.GENERATED
+        require(not bool((self.loss_mask & ~generated).any()), "only generated tokens may be trained", where)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_valid_tokens(self) -> int:
+        return int(self.loss_mask.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketLayout:
+    """Parameters that travel as one flat byte buffer, in order."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightLayout:
+    """How all parameters of a policy are divided in buckets. Fixed for a run."""
+
+    buckets: tuple[BucketLayout, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(bucket.num_bytes for bucket in self.buckets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightManifest:
+    """What the learner sent: an engine serves `policy_version` only after its own checksums agree.
+
+    Args:
+        checksums: per bucket of `layout`, xxh3_64 hex digest of the bucket's bytes.
+    """
+
+    policy_version: int
+    layout: WeightLayout
+    checksums: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(self.policy_version >= 0, f"policy_version must be >= 0, got {self.policy_version}", "WeightManifest")
+        expected = len(self.layout.buckets)
+        require(
+            len(self.checksums) == expected,
+            f"checksums must have {expected} entries, got {len(self.checksums)}",
+            "WeightManifest",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightChannel:
+    """Where sender and receivers meet. Rank 0 sends; receiver ranks start at 1.
+
+    Args:
+        backend: "gloo" or "nccl" for process groups, "memory" inside one process.
+        world_size: sender plus all engine workers.
+        first_rank: the rank of this engine's first worker; 0 for the sender.
+    """
+
+    backend: str
+    address: str
+    port: int
+    world_size: int
+    first_rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one learner step reports.
+
+    Args:
+        policy_version: the version that the step made: the number of finished learner steps.
+        num_updates: optimizer updates in this step (mini-batches times epochs).
+        metrics: named numbers of the step; means are over valid tokens unless the catalogue says otherwise.
+    """
+
+    policy_version: int
+    num_updates: int
+    num_valid_tokens: int
+    metrics: dict[str, float] = field(default_factory=dict)
