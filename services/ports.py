@@ -1,0 +1,126 @@
+"""What the orchestrator sees of the rest of the house. Ray actors and in-process objects both satisfy these.
+
+The orchestrator moves references and small summaries; `Ref` is opaque to it: an object of this process in house mode,
+an object-store reference under Ray.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from learner.batch_plan import BatchPlan, SampleSize
+from rollout.engine import EngineInfo
+from services.reports import Intent, RunReport
+from shaping.groups import Drop
+from shaping.metrics import Metric
+from shaping.records import GroupRequest
+from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
+
+Ref = object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundHandle:
+    """A finished round of a group: where its arrays are, and its size."""
+
+    ref: Ref
+    group_id: str
+    num_rollouts: int
+    num_response_tokens: int
+    min_policy_version: int
+    max_policy_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundOutcome:
+    """Rewards of one round, for the rollout plan."""
+
+    rewards: tuple[float, ...]
+    num_correct: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapedHandle:
+    """A shaped group: where its samples are, or why there are none, and what was measured.
+
+    Args:
+        samples: sizes of its samples, in order; empty exactly when `drop` is set.
+    """
+
+    ref: Ref
+    group_id: str
+    samples: tuple[SampleSize, ...]
+    drop: Drop | None
+    metrics: dict[str, Metric]
+    num_correct: int
+    num_scored: int
+    min_policy_version: int
+
+
+class RolloutPort(Protocol):
+    """One rollout worker."""
+
+    worker_id: str
+
+    async def start(self) -> EngineInfo: ...
+
+    async def generate(self, request: GroupRequest) -> RoundHandle: ...
+
+    async def connect_weights(self, channel: WeightChannel) -> None: ...
+
+    async def stage_weights(self, layout: WeightLayout) -> None: ...
+
+    async def commit_weights(self, manifest: WeightManifest) -> None: ...
+
+    async def discard_staged_weights(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ShapingPort(Protocol):
+    """One shaping worker."""
+
+    worker_id: str
+
+    async def start(self) -> None: ...
+
+    async def score(self, round_handle: RoundHandle) -> RoundOutcome: ...
+
+    async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle: ...
+
+    async def close(self) -> None: ...
+
+
+class LearnerPort(Protocol):
+    """The whole learner group, all ranks."""
+
+    async def start(self) -> str:
+        """Load on every rank; returns one line that describes the group."""
+        ...
+
+    async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult: ...
+
+    async def weight_layout(self) -> WeightLayout: ...
+
+    async def open_channel(self, num_receivers: int) -> WeightChannel:
+        """An address that receivers can join; `connect_weights` then joins as sender."""
+        ...
+
+    async def connect_weights(self, channel: WeightChannel) -> None: ...
+
+    async def send_weights(self, policy_version: int) -> WeightManifest: ...
+
+    async def export(self, directory: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ControlPort(Protocol):
+    """Where a run reports, and hears what its user wants."""
+
+    async def report(self, report: RunReport) -> None: ...
+
+    async def intent_after(self, generation: int) -> Intent:
+        """The current intent once its generation is above the given one; waits."""
+        ...
