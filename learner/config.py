@@ -1,6 +1,6 @@
 """What a recipe may say of the learner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shaping.components import ComponentSpec
@@ -8,7 +8,7 @@ from shaping.components import ComponentSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW. `learning_rate` is a number or a schedule over learner steps."""
+    """AdamW. `learning_rate` is a number or a schedule over learner steps; `max_grad_norm` 0 clips nothing."""
 
     learning_rate: float | ComponentSpec = 1e-6
     beta1: float = 0.9
@@ -16,6 +16,18 @@ class OptimizerConfig:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("weight_decay", "max_grad_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be > 0, got {self.epsilon}")
+        if isinstance(self.learning_rate, int | float) and self.learning_rate < 0:
+            raise ValueError(f"learning_rate must be >= 0, got {self.learning_rate}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,10 @@ class KLConfig:
 
     coefficient: float = 0.0
     estimator: Literal["k1", "k2", "k3"] = "k3"
+
+    def __post_init__(self) -> None:
+        if self.coefficient < 0:
+            raise ValueError(f"coefficient must be >= 0, got {self.coefficient}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +81,7 @@ class LearnerConfig:
     layout: Literal["padded", "packed"] = "packed"
     logprob_chunk_tokens: int = 2048
     gradient_checkpointing: bool = False
-    loss: ComponentSpec = ComponentSpec(kind="ppo_clip")
+    loss: ComponentSpec = field(default_factory=lambda: ComponentSpec(kind="ppo_clip"))
     token_plans: tuple[ComponentSpec, ...] = ()
     regularisers: tuple[ComponentSpec, ...] = ()
     kl: KLConfig = KLConfig()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from learner.batch_plan import BatchPlan, SampleSize
 from rollout.engine import EngineInfo
+from rollout.worker import GroupSummary
 from services.reports import Intent, RunReport
 from shaping.groups import Drop
 from shaping.metrics import Metric
@@ -23,30 +24,25 @@ class RoundHandle:
     """A finished round of a group: where its arrays are, and its size."""
 
     ref: Ref
-    group_id: str
-    num_rollouts: int
-    num_response_tokens: int
-    min_policy_version: int
-    max_policy_version: int
+    summary: GroupSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOutcome:
-    """Rewards of one round, for the rollout plan."""
+    """Rewards of the decided rollouts of one round, for the rollout plan and for evaluation."""
 
     rewards: tuple[float, ...]
     num_correct: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShapedHandle:
-    """A shaped group: where its samples are, or why there are none, and what was measured.
+class ShapedSummary:
+    """What became of a group, without its arrays.
 
     Args:
-        samples: sizes of its samples, in order; empty exactly when `drop` is set.
+        samples: sizes of its samples, in order; empty exactly when `drop` is set. `group_index` is 0.
     """
 
-    ref: Ref
     group_id: str
     samples: tuple[SampleSize, ...]
     drop: Drop | None
@@ -54,6 +50,14 @@ class ShapedHandle:
     num_correct: int
     num_scored: int
     min_policy_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapedHandle:
+    """A shaped group: where its training samples are, and its summary."""
+
+    ref: Ref
+    summary: ShapedSummary
 
 
 class RolloutPort(Protocol):

@@ -41,9 +41,12 @@ class Component:
     needs: frozenset[Signal]
     conflicts: frozenset[str]
 
-    def build(self) -> Any:
-        """Make the component; the caller states the Protocol it expects."""
-        return self.module.build(self.config)
+    def build(self, **context: Any) -> Any:
+        """Make the component; `context` is what its folder's `build` takes beside the config (say, `num_prompts`).
+
+        The caller states the Protocol it expects.
+        """
+        return self.module.build(self.config, **context)
 
 
 def parse_spec(value: object, where: str) -> ComponentSpec:
@@ -99,6 +102,14 @@ def load(folder: str, spec: ComponentSpec, where: str) -> Component:
         needs=frozenset(module.NEEDS),
         conflicts=frozenset(getattr(module, "CONFLICTS", frozenset())),
     )
+
+
+def import_module_of(folder: str, name: str) -> ModuleType:
+    """The module `folder/name.py`, for adapters whose library must not load before they are wanted.
+
+    The caller knows that the file exists: its name comes from a checked config, never from free text.
+    """
+    return importlib.import_module(f"{folder}.{name}")
 
 
 def _make_config(cls: Any, options: Mapping[str, Any], where: str) -> Any:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from shaping.checks import BoolArray, FloatArray, check_floats, require
+from shaping.checks import BoolArray, FloatArray, IntArray, check_floats, require
 from shaping.records import RolloutGroup
 
 
@@ -124,17 +124,29 @@ class SegmentedGroup:
     Args:
         thresholds: [G] float32 nats; NaN-free; 0 for an empty response.
         segments: per rollout, in order of position.
+        token_support: per rollout [T] int32: 0 outside segments; -1 where a low-entropy string of both classes covers
+            the token; otherwise the largest number of rollouts of the rollout's own class that hold a covering string
+            (which may be shorter than the segment around the token).
     """
 
     scored: ScoredGroup
     thresholds: FloatArray
     segments: tuple[tuple[Segment, ...], ...]
+    token_support: tuple[IntArray, ...]
 
     def __post_init__(self) -> None:
         size = self.scored.group.group_size
         where = f"SegmentedGroup {self.scored.group.group_id}"
         check_floats(self.thresholds, size, "thresholds", where)
-        require(len(self.segments) == size, f"segments must have {size} rows, got {len(self.segments)}", where)
+        for name in ("segments", "token_support"):
+            rows = getattr(self, name)
+            require(len(rows) == size, f"{name} must have {size} rows, got {len(rows)}", where)
+        for rollout, support in zip(self.scored.group.rollouts, self.token_support, strict=True):
+            require(
+                support.shape == (rollout.num_tokens,) and support.dtype == np.int32,
+                f"token_support must be int32 of shape ({rollout.num_tokens},), got {support.dtype}{support.shape}",
+                where,
+            )
         for rollout, row in zip(self.scored.group.rollouts, self.segments, strict=True):
             stop = 0
             for segment in row:
@@ -173,7 +185,13 @@ class ShapedGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """A group that is not trained, and why."""
+    """A group that is not trained, and why.
+
+    Args:
+        detail: one line for a person.
+        excluded: verdicts of its rollouts, where the reason is that none of them was decided.
+    """
 
     reason: DropReason
     detail: str = ""
+    excluded: tuple[Verdict, ...] = ()

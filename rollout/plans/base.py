@@ -36,9 +36,11 @@ class RolloutPlan(Protocol):
     """Decides the rounds of a group, one after another. Sees no tokens.
 
     `max_rollouts` bounds the group's size, so that buffers and micro-batches can be planned before a run starts.
+    With `max_rounds` 1 no round is scored on its own and `finished` is always empty, in `close` too.
     """
 
     max_rollouts: int
+    max_rounds: int
 
     def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
         """The next round, or None when the group is complete. The first call (nothing finished) must give a round."""

@@ -15,14 +15,25 @@ class GroupOutcome:
 
 
 class PromptSelector(Protocol):
-    """Order of prompts. All randomness comes from the seed; `state` is JSON data and part of the checkpoint."""
+    """Order of prompts. All randomness comes from the seed; `state` is JSON data and part of the checkpoint.
+
+    A file's `build(config, *, num_prompts, seed)` makes it for a source of that many prompts.
+    """
 
     def next_index(self) -> int:
         """Index of the next prompt in the data set."""
         ...
 
-    def observe(self, outcome: GroupOutcome) -> None: ...
+    def observe(self, index: int, outcome: GroupOutcome) -> None:
+        """A group of the prompt at `index`, which `next_index` gave, has ended."""
+        ...
 
     def state(self) -> dict[str, object]: ...
 
-    def restore(self, state: dict[str, object]) -> None: ...
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on exactly as the selector that saved the state would have.
+
+        Raises:
+            RecipeError: the state was saved for other data or with another seed.
+        """
+        ...

@@ -1,0 +1,223 @@
+"""One rank of a DeepSpeed ZeRO-3 group: gloo between CPU processes, NCCL between GPUs. No launcher.
+
+The process must have been started with `learner.deepspeed_env.worker_environment`. DeepSpeed averages gradients over
+ranks; the loss is multiplied by the number of ranks so that what accumulates is the plain sum.
+"""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
+from deepspeed.utils import safe_get_full_grad, safe_get_local_grad
+from transformers.integrations import HfDeepSpeedConfig
+
+from learner.collate import Microbatch
+from learner.config import LearnerConfig
+from learner.deepspeed_config import deepspeed_config, reference_config
+from learner.policy import Policy, load_policy
+from learner.weights import ParameterSpec
+from shaping.errors import RecipeError, RunFailed
+
+T = TypeVar("T")
+
+CHECKPOINT_TAG = "engine"
+
+
+class DeepSpeedEngine:
+    """ZeRO-3 over `config.num_ranks` processes.
+
+    Args:
+        model_path: checkpoint of the starting policy, which is also the reference model's.
+        rank: of this process, 0-based.
+        address, port: where rank 0 listens.
+        timeout_s: longest wait for the other ranks in one collective.
+    """
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        *,
+        model_path: str,
+        seed: int,
+        rank: int,
+        address: str,
+        port: int,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self._config = config
+        self._model_path = model_path
+        self._seed = seed
+        self._rank = rank
+        self._rendezvous = f"tcp://{address}:{port}"
+        self._timeout_s = timeout_s
+        self._reference: Any = None
+        self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(get_accelerator().current_device_name())
+
+    def start(self) -> str:
+        backend = self._join()
+        torch.manual_seed(self._seed)
+        options = deepspeed_config(self._config)
+        # from_pretrained partitions parameters as it reads them, for as long as this object is alive.
+        self._zero_init = HfDeepSpeedConfig(options)
+        policy = self._load(self._config.gradient_checkpointing)
+        self._names = dict(policy.named_parameters())
+        adam = self._config.optimizer
+        optimizer = torch.optim.AdamW(
+            policy.parameters(),
+            lr=0.0,
+            betas=(adam.beta1, adam.beta2),
+            eps=adam.epsilon,
+            weight_decay=adam.weight_decay,
+        )
+        self._engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=options)
+        _forget_warm_up_step(optimizer)
+        self._optimizer = optimizer
+        if self._config.kl.coefficient > 0:
+            reference = self._load(False).requires_grad_(False)
+            self._reference, *_ = deepspeed.initialize(model=reference, config=reference_config(self._config))
+        ranks = f"{self._config.num_ranks} ranks" if self._config.num_ranks > 1 else "1 rank"
+        return f"deepspeed {deepspeed.__version__} ZeRO-3, {backend}, {self._config.dtype}, {ranks}"
+
+    def _join(self) -> str:
+        accelerator = get_accelerator().device_name()
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        if not accelerator.startswith(wanted):
+            raise RecipeError(f"DS_ACCELERATOR must be {wanted} before DeepSpeed is imported, got {accelerator}")
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        # DeepSpeed 0.19.8 calls collectives by names that torch 2.13 calls deprecated, once per call site and rank.
+        warnings.filterwarnings("ignore", message=r".*(all_gather|reduce_scatter)_single", category=FutureWarning)
+        if wanted == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        else:
+            # Otherwise init_distributed compiles an extension with g++ and fills the shared-memory file system.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        backend = "nccl" if wanted == "cuda" else "gloo"
+        deepspeed.init_distributed(
+            dist_backend=backend,
+            auto_mpi_discovery=False,
+            verbose=False,
+            timeout=timedelta(seconds=self._timeout_s),
+            init_method=self._rendezvous,
+            rank=self._rank,
+            world_size=self._config.num_ranks,
+        )
+        return backend
+
+    def _load(self, gradient_checkpointing: bool) -> Policy:
+        return load_policy(
+            self._model_path,
+            dtype=self._dtype,
+            chunk_tokens=self._config.logprob_chunk_tokens,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+
+    def score(
+        self,
+        batch: Microbatch,
+        *,
+        temperature: float,
+        entropy_temperature: float,
+        differentiable_entropies: bool,
+        with_gradient: bool,
+    ) -> torch.Tensor:
+        with torch.set_grad_enabled(with_gradient):
+            scores: torch.Tensor = self._engine(
+                batch,
+                temperature=temperature,
+                entropy_temperature=entropy_temperature,
+                differentiable_entropies=differentiable_entropies,
+            )
+        return scores
+
+    def reference_logprobs(self, batch: Microbatch, *, temperature: float) -> torch.Tensor:
+        assert self._reference is not None, "no reference model without a KL coefficient"
+        with torch.no_grad():
+            scores: torch.Tensor = self._reference(
+                batch, temperature=temperature, entropy_temperature=temperature, differentiable_entropies=False
+            )
+        return scores[0]
+
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        self._engine.backward(loss * self._config.num_ranks)
+
+    def grad_norm(self) -> float:
+        squares = torch.zeros((), dtype=torch.float64, device=self.device)
+        for parameter in self._names.values():
+            squares += safe_get_local_grad(parameter).double().pow(2).sum()
+        dist.all_reduce(squares)
+        return math.sqrt(float(squares))
+
+    def update(self, learning_rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+
+    def discard_gradient(self) -> None:
+        self._engine.optimizer.zero_grad()
+
+    def gather_objects(self, value: T) -> list[T]:
+        gathered: list[Any] = [None] * self._config.num_ranks
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def gather_tokens(self, values: torch.Tensor) -> tuple[torch.Tensor, int]:
+        widths = self.gather_objects(values.shape[1])
+        padded = torch.nn.functional.pad(values, (0, max(widths) - values.shape[1])).contiguous()
+        rows = [torch.empty_like(padded) for _ in widths]
+        dist.all_gather(rows, padded)
+        joined = torch.cat([row[:, :width] for row, width in zip(rows, widths, strict=True)], dim=1)
+        return joined, sum(widths[: self._rank])
+
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        return tuple(
+            ParameterSpec(name=name, shape=tuple(parameter.ds_shape), dtype=self._config.dtype)
+            for name, parameter in self._names.items()
+        )
+
+    @contextmanager
+    def gathered(self, names: tuple[str, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
+        parameters = [self._names[name] for name in names]
+        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=None):
+            yield tuple(parameter.detach() for parameter in parameters)
+
+    def full_gradient(self, name: str) -> torch.Tensor:
+        gradient: torch.Tensor = safe_get_full_grad(self._names[name])
+        return gradient.float().clone()
+
+    def save(self, directory: Path) -> None:
+        self._engine.save_checkpoint(
+            str(directory), tag=CHECKPOINT_TAG, client_state={"random_state": torch.get_rng_state()}
+        )
+
+    def load(self, directory: Path) -> None:
+        path, client_state = self._engine.load_checkpoint(str(directory), tag=CHECKPOINT_TAG)
+        if path is None:
+            raise RunFailed(
+                role="learner", cause=f"no ZeRO-3 checkpoint of {self._config.num_ranks} ranks in {directory}"
+            )
+        torch.set_rng_state(client_state["random_state"])
+
+    def close(self) -> None:
+        self._engine.destroy()
+        dist.destroy_process_group()
+
+
+def _forget_warm_up_step(optimizer: torch.optim.Optimizer) -> None:
+    """DeepSpeed allocates optimizer states by one step on zero gradients; Adam's bias correction would count it."""
+    for state in optimizer.state.values():
+        state["step"] = torch.zeros_like(state["step"])

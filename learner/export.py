@@ -1,0 +1,49 @@
+"""A policy as a Hugging Face checkpoint: safetensors, model configuration, generation configuration, tokenizer."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from shaping.training import WeightLayout
+
+SHARD_BYTES = 4_000_000_000
+Gather = Callable[[tuple[str, ...]], AbstractContextManager[tuple[torch.Tensor, ...]]]
+
+
+def export_weights(directory: Path, layout: WeightLayout, gather: Gather, *, writes: bool) -> None:
+    """Write one shard per bucket of `layout`, gathered one parameter at a time. Collective.
+
+    Args:
+        writes: True on the one rank that writes; the others only take part.
+    """
+    num_shards = len(layout.buckets)
+    index: dict[str, str] = {}
+    for number, bucket in enumerate(layout.buckets, start=1):
+        file_name = f"model-{number:05d}-of-{num_shards:05d}.safetensors" if num_shards > 1 else "model.safetensors"
+        shard: dict[str, torch.Tensor] = {}
+        for name in bucket.names:
+            with gather((name,)) as (tensor,):
+                if writes:
+                    shard[name] = tensor.cpu().clone()
+            index[name] = file_name
+        if writes:
+            save_file(shard, directory / file_name, metadata={"format": "pt"})
+    if writes and num_shards > 1:
+        text = json.dumps({"metadata": {"total_size": layout.num_bytes}, "weight_map": index}, indent=2)
+        (directory / "model.safetensors.index.json").write_text(text)
+
+
+def export_settings(directory: Path, model_path: str, dtype: str) -> None:
+    """Copy what is not weights from the checkpoint that the policy started from; files it lacks are left out."""
+    config = AutoConfig.from_pretrained(model_path)
+    config.dtype = dtype
+    config.save_pretrained(directory)
+    if (Path(model_path) / "tokenizer_config.json").exists() or not Path(model_path).is_dir():
+        AutoTokenizer.from_pretrained(model_path).save_pretrained(directory)
+    if (Path(model_path) / "generation_config.json").exists():
+        GenerationConfig.from_pretrained(model_path).save_pretrained(directory)

@@ -1,0 +1,79 @@
+"""PPO with separate clip bounds and an optional dual clip.
+
+With rho = exp(policy - behavior log-prob), per token:
+
+    loss = max(-A rho, -A clip(rho, 1 - clip_low, 1 + clip_high)),  and for A < 0:  min(loss, -A dual_clip)
+
+The behavior log-prob is the sampler's own, so rho also holds the train/rollout mismatch.
+Source: Schulman et al. 2017 (arXiv:1707.06347); clip-higher: Yu et al. 2025 (DAPO, arXiv:2503.14476); dual clip: Ye et
+al. 2020 (arXiv:1912.09729). Deviation: log rho is held in [-20, 20], so that no product of 0 and infinity can arise.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from learner.losses.base import LossInputs, LossOutput, mean_metrics, token_mean
+from shaping.metrics import Max
+from shaping.signals import Signal
+
+MAX_LOG_RATIO = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """`dual_clip` 0 turns the dual clip off; otherwise it is above 1."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    dual_clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.clip_low <= 1:
+            raise ValueError(f"clip_low must be in [0, 1], got {self.clip_low}")
+        if self.clip_high < 0:
+            raise ValueError(f"clip_high must be >= 0, got {self.clip_high}")
+        if self.dual_clip != 0 and self.dual_clip <= 1:
+            raise ValueError(f"dual_clip must be 0 (off) or > 1, got {self.dual_clip}")
+
+
+NEEDS = frozenset({Signal.BEHAVIOR_LOGPROBS, Signal.POLICY_LOGPROBS})
+
+
+class PPOClip:
+    """The clipped surrogate."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        mask, advantages = inputs.loss_mask, inputs.advantages
+        difference = torch.where(mask, inputs.policy_logprobs - inputs.behavior_logprobs, 0.0)
+        ratios = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+        low = self._config.clip_low if inputs.clip_low is None else inputs.clip_low
+        high = self._config.clip_high if inputs.clip_high is None else inputs.clip_high
+        clipped = torch.maximum(torch.minimum(ratios, torch.as_tensor(1 + high)), torch.as_tensor(1 - low))
+        plain_losses, clipped_losses = -advantages * ratios, -advantages * clipped
+        losses = torch.maximum(plain_losses, clipped_losses)
+        is_clipped = clipped_losses > plain_losses
+        is_dual = torch.zeros_like(mask)
+        if self._config.dual_clip:
+            bound = -advantages * self._config.dual_clip
+            is_dual = (advantages < 0) & (losses > bound)
+            losses = torch.where(is_dual, bound, losses)
+        metrics = mean_metrics(
+            {
+                "learner_clip_low_share": is_clipped & (advantages < 0),
+                "learner_clip_high_share": is_clipped & (advantages > 0),
+                "learner_clip_dual_share": is_dual,
+                "learner_importance_ratio_mean": ratios,
+            },
+            mask,
+        )
+        if bool(mask.any()):
+            metrics["learner_importance_ratio_max"] = Max(float(torch.where(mask, ratios.detach(), 0.0).max()))
+        return LossOutput(loss=token_mean(losses * inputs.weights, mask, inputs.num_valid_tokens), metrics=metrics)
+
+
+def build(config: Config) -> PPOClip:
+    return PPOClip(config)

@@ -1,0 +1,206 @@
+"""The loss of one micro-batch: policy loss under token plans, KL term, regularisers; one reduction rule for all.
+
+Knows no engine: scores come in, a scalar and metrics go out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from learner.collate import Microbatch
+from learner.config import KLConfig, LearnerConfig
+from learner.kl import kl_estimate
+from learner.losses.base import LossInputs, PolicyLoss, mean_metrics, token_mean
+from learner.regularisers.base import Regulariser, RegulariserInputs
+from learner.token_plans.base import Scope, TokenPlan, TokenSignals, TokenWeights
+from shaping.components import Component, load
+from shaping.errors import RecipeError
+from shaping.metrics import Mean, Metric, merge_metrics
+from shaping.signals import Signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCounts:
+    """Tokens of one optimizer update, over all micro-batches and ranks."""
+
+    num_valid_tokens: int
+    num_hint_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The built components of a recipe's objective.
+
+    Args:
+        differentiable_entropies: whether any of them needs gradients through entropies.
+    """
+
+    loss: PolicyLoss
+    token_plans: tuple[TokenPlan, ...]
+    regularisers: tuple[tuple[str, Regulariser], ...]
+    kl: KLConfig
+    differentiable_entropies: bool
+
+    @property
+    def plans_whole_updates(self) -> bool:
+        return any(plan.scope is Scope.UPDATE for plan in self.token_plans)
+
+
+def load_components(config: LearnerConfig) -> tuple[Component, ...]:
+    """Loss, token plans and regularisers of a recipe, checked; what they need and conflict with is theirs to say.
+
+    Raises:
+        RecipeError: unknown kind or option.
+    """
+    specs = [("learner.losses", config.loss, "learner.loss")]
+    specs += [("learner.token_plans", spec, "learner.token_plans") for spec in config.token_plans]
+    specs += [("learner.regularisers", spec, "learner.regularisers") for spec in config.regularisers]
+    return tuple(load(folder, spec, where) for folder, spec, where in specs)
+
+
+def supplied_signals(config: LearnerConfig) -> frozenset[Signal]:
+    """What the learner itself can supply under this recipe."""
+    signals = {Signal.POLICY_LOGPROBS, Signal.POLICY_ENTROPIES, Signal.DIFFERENTIABLE_ENTROPIES}
+    if config.kl.coefficient > 0:
+        signals.add(Signal.REFERENCE_LOGPROBS)
+    return frozenset(signals)
+
+
+def build_objective(config: LearnerConfig) -> Objective:
+    """Build what the recipe names.
+
+    Raises:
+        RecipeError: a component that cannot be loaded, or one that needs a reference model that is not loaded.
+    """
+    components = load_components(config)
+    for each in components:
+        if Signal.REFERENCE_LOGPROBS in each.needs - supplied_signals(config):
+            raise RecipeError(
+                f"{each.kind} needs reference log-probs: set learner.kl.coefficient above 0 ({each.folder})"
+            )
+    built = [(each, each.build()) for each in components]
+    return Objective(
+        loss=next(item for each, item in built if each.folder == "learner.losses"),
+        token_plans=tuple(item for each, item in built if each.folder == "learner.token_plans"),
+        regularisers=tuple((each.kind, item) for each, item in built if each.folder == "learner.regularisers"),
+        kl=config.kl,
+        differentiable_entropies=any(Signal.DIFFERENTIABLE_ENTROPIES in each.needs for each in components),
+    )
+
+
+def trained_signals(batch: Microbatch, scores: torch.Tensor) -> torch.Tensor:
+    """[4, N] detached signals of the trained tokens of a micro-batch, in the order of `TokenSignals`."""
+    rows = (scores[0], scores[1], batch.behavior_logprobs, batch.advantages)
+    return torch.stack([row.detach()[batch.loss_mask] for row in rows])
+
+
+def plan_weights(plan: TokenPlan, signals: torch.Tensor) -> TokenWeights:
+    """Ask one plan for the weights of [4, N] signals (see `trained_signals`)."""
+    logprobs, entropies, behavior, advantages = signals.unbind(0)
+    return plan.plan(
+        TokenSignals(
+            policy_logprobs=logprobs, policy_entropies=entropies, behavior_logprobs=behavior, advantages=advantages
+        )
+    )
+
+
+def combine_weights(parts: tuple[TokenWeights, ...], num_tokens: int, device: torch.device) -> TokenWeights:
+    """Weights multiply; of several clip ranges the last one stands."""
+    weights = torch.ones(num_tokens, device=device)
+    clip_low: torch.Tensor | None = None
+    clip_high: torch.Tensor | None = None
+    for part in parts:
+        weights = weights * part.weights
+        clip_low = clip_low if part.clip_low is None else part.clip_low
+        clip_high = clip_high if part.clip_high is None else part.clip_high
+    return TokenWeights(weights=weights, clip_low=clip_low, clip_high=clip_high)
+
+
+def micro_batch_loss(
+    objective: Objective,
+    batch: Microbatch,
+    scores: torch.Tensor,
+    reference_logprobs: torch.Tensor | None,
+    token_weights: TokenWeights,
+    counts: UpdateCounts,
+    step: int,
+) -> tuple[torch.Tensor, dict[str, Metric]]:
+    """This micro-batch's share of the update's loss, and its metrics.
+
+    Args:
+        scores: [2, S], log-probabilities and entropies, with gradient.
+        token_weights: of the trained tokens [N] of this micro-batch, N = `batch.loss_mask.sum()`.
+    Returns:
+        A scalar whose sum over micro-batches and ranks is the loss, and metrics that merge over them.
+    """
+    logprobs, entropies = scores.unbind(0)
+    mask = batch.loss_mask
+    spread = _spreader(mask)
+    policy = objective.loss.loss(
+        LossInputs(
+            policy_logprobs=logprobs,
+            behavior_logprobs=batch.behavior_logprobs,
+            reference_logprobs=reference_logprobs,
+            policy_entropies=entropies.detach(),
+            advantages=batch.advantages,
+            loss_mask=mask,
+            weights=spread(token_weights.weights),
+            clip_low=None if token_weights.clip_low is None else spread(token_weights.clip_low),
+            clip_high=None if token_weights.clip_high is None else spread(token_weights.clip_high),
+            sequence_ids=batch.sequence_ids,
+            num_valid_tokens=counts.num_valid_tokens,
+        )
+    )
+    terms = {"policy": policy.loss}
+    metrics = [policy.metrics]
+    if reference_logprobs is not None:
+        estimates = kl_estimate(logprobs, reference_logprobs, objective.kl.estimator)
+        terms["kl"] = objective.kl.coefficient * token_mean(estimates, mask, counts.num_valid_tokens)
+        metrics.append(mean_metrics({"learner_kl_nats": estimates}, mask))
+    for kind, regulariser in objective.regularisers:
+        output = regulariser.term(
+            RegulariserInputs(
+                policy_logprobs=logprobs,
+                policy_entropies=entropies,
+                loss_mask=mask,
+                hint_mask=batch.hint_mask,
+                num_valid_tokens=counts.num_valid_tokens,
+                num_hint_tokens=counts.num_hint_tokens,
+                step=step,
+            )
+        )
+        terms[kind] = output.loss
+        metrics.append(output.metrics)
+    # The last term keeps every parameter in the graph where a micro-batch has nothing to train: all ranks must run the
+    # same backward hooks.
+    total = torch.stack(list(terms.values())).sum() + 0.0 * logprobs.sum()
+    metrics.append(
+        mean_metrics(
+            {"learner_entropy_nats": entropies, "learner_token_weight_mean": spread(token_weights.weights)}, mask
+        )
+    )
+    metrics.append(_term_metrics(terms, total, batch, counts))
+    return total, merge_metrics(metrics)
+
+
+def _spreader(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From values of trained tokens [N] to values of scored tokens [S], 0 elsewhere."""
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros(len(mask), dtype=values.dtype, device=values.device)
+        out[mask] = values
+        return out
+
+    return spread
+
+
+def _term_metrics(
+    terms: dict[str, torch.Tensor], total: torch.Tensor, batch: Microbatch, counts: UpdateCounts
+) -> dict[str, Metric]:
+    """Shares of the loss as token means: share x tokens of the update, over the tokens of this micro-batch."""
+    values = torch.stack([total, *terms.values(), batch.loss_mask.sum()]).detach().double().tolist()
+    names = ["learner_loss", *(f"learner_{name}_loss" for name in terms)]
+    return {
+        name: Mean(value * counts.num_valid_tokens, values[-1]) for name, value in zip(names, values[:-1], strict=True)
+    }

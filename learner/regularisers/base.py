@@ -1,0 +1,36 @@
+"""What a regulariser is: an extra loss term on differentiable quantities of the scored tokens."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from learner.losses.base import LossOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegulariserInputs:
+    """The scored tokens of one micro-batch; tensors [S] float32, masks bool.
+
+    Args:
+        policy_logprobs: with gradient, hint tokens included.
+        policy_entropies: nats; with gradient for a regulariser that needs DIFFERENTIABLE_ENTROPIES.
+        loss_mask: tokens of the policy loss.
+        hint_mask: tokens of a given hint.
+        num_valid_tokens, num_hint_tokens: of the whole update, over all micro-batches and ranks.
+        step: 0-based learner step, for schedules.
+    """
+
+    policy_logprobs: torch.Tensor
+    policy_entropies: torch.Tensor
+    loss_mask: torch.Tensor
+    hint_mask: torch.Tensor
+    num_valid_tokens: int
+    num_hint_tokens: int
+    step: int
+
+
+class Regulariser(Protocol):
+    """Scored tokens to this micro-batch's share of one loss term, sign included."""
+
+    def term(self, inputs: RegulariserInputs) -> LossOutput: ...

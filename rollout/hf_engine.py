@@ -1,0 +1,302 @@
+"""Rollouts from transformers, in process: for tests, and for machines without vLLM.
+
+Deterministic bit for bit with one thread. Model work runs in threads, one step at a time, so that the event loop stays
+live and weights can change between any two tokens.
+"""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from rollout.engine import Engine, EngineInfo
+from rollout.engines import EngineSettings
+from rollout.hf_sampling import DecodeSession
+from rollout.model_files import end_token_ids, load_tokenizer
+from rollout.process_group_receiver import ProcessGroupReceiver
+from rollout.proof import ProofResult, prove
+from rollout.request_checks import EngineLimits
+from rollout.weight_checks import check_layout, check_manifest
+from rollout.weight_staging import BucketReceiver, StagedWeights, receive_all, unpack
+from shaping.checks import IntArray
+from shaping.errors import DataError, EngineRefused, LessrlError, RunFailed
+from shaping.memory_channel import MemoryReceiver
+from shaping.records import Rollout, Sampling
+from shaping.training import WeightChannel, WeightLayout, WeightManifest
+
+NUM_PROOF_TOKENS = 8
+PROOF_PROMPT_TOKENS = 6
+NO_HINT = np.empty(0, dtype=np.int32)
+
+
+def build(settings: EngineSettings) -> Engine:
+    return HfEngine(settings)
+
+
+class HfEngine:
+    """The Engine behind transformers, on CPU."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._policy_version = settings.policy_version
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._end_ids: frozenset[int] = frozenset()
+        self._limits: EngineLimits | None = None
+        self._sessions: set[DecodeSession] = set()
+        self._model_lock = asyncio.Lock()
+        self._running = asyncio.Event()
+        self._running.set()
+        self._receiver: BucketReceiver | None = None
+        self._staged: StagedWeights | None = None
+
+    @property
+    def policy_version(self) -> int:
+        return self._policy_version
+
+    async def start(self) -> EngineInfo:
+        """Load the model and prove log-probs and entropies against a forward pass without a cache.
+
+        Raises:
+            EngineRefused: the proof failed.
+            DataError: no model at the path.
+        """
+        await asyncio.to_thread(self._load)
+        limits = self._limits
+        assert limits is not None
+        proof = await self._prove()
+        return EngineInfo(
+            vocab_size=limits.vocab_size,
+            max_model_tokens=limits.max_model_tokens,
+            max_logprob_error=proof.max_logprob_error,
+            max_entropy_error=proof.max_entropy_error,
+            num_workers=1,
+            description=f"transformers {transformers.__version__}, in process, {self._settings.config.dtype}",
+        )
+
+    async def generate(
+        self, *, prompt_ids: IntArray, hint_ids: IntArray, num_rollouts: int, sampling: Sampling, seed: int
+    ) -> tuple[Rollout, ...]:
+        """Sample continuations of prompt + hint.
+
+        Raises:
+            RecordError: a request this engine cannot take.
+            RunFailed: the engine is not running.
+        """
+        return await self._decode(
+            prompt_ids=prompt_ids,
+            hint_ids=hint_ids,
+            num_rollouts=num_rollouts,
+            sampling=sampling,
+            seed=seed,
+            end_ids=self._end_ids,
+        )
+
+    async def pause(self) -> None:
+        self._running.clear()
+        async with self._model_lock:
+            pass
+
+    async def resume(self) -> None:
+        self._running.set()
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        """Join the learner's weight channel: in memory, or a gloo process group.
+
+        Raises:
+            EngineRefused: another backend, or peers that did not come in time.
+        """
+        if channel.backend == "memory":
+            if self._settings.memory_channel is None:
+                raise EngineRefused("weights through memory need the run's memory channel, found none (weight channel)")
+            self._receiver = _MemoryBuckets(self._settings.memory_channel.receiver(channel.first_rank))
+        elif channel.backend == "gloo":
+            try:
+                self._receiver = await asyncio.to_thread(
+                    ProcessGroupReceiver,
+                    channel,
+                    worker_index=0,
+                    timeout_s=self._settings.weight_timeout_s,
+                    device=torch.device("cpu"),
+                )
+            except RuntimeError as error:
+                raise EngineRefused(f"no weight channel at {channel.address}:{channel.port}: {error}") from error
+        else:
+            raise EngineRefused(f"the hf engine takes weights over memory or gloo, got {channel.backend!r}")
+
+    async def stage_weights(self, layout: WeightLayout) -> None:
+        """Receive every bucket beside the live weights.
+
+        Raises:
+            EngineRefused: not the served model's parameters, no channel, or a transfer that failed or timed out.
+        """
+        self._staged = None
+        if self._receiver is None:
+            raise EngineRefused("weights must be connected before they are staged (hf engine)")
+        check_layout(layout, {name: tuple(each.shape) for name, each in self._loaded().named_parameters()})
+        try:
+            self._staged = await asyncio.to_thread(receive_all, self._receiver, layout)
+        except (RuntimeError, LessrlError) as error:
+            raise EngineRefused(f"weights were not received: {error} (hf engine)") from error
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        """Serve the staged weights; requests under way go on with their KV cache recomputed.
+
+        Raises:
+            EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
+        """
+        staged, self._staged = self._staged, None
+        check_manifest(
+            manifest,
+            layout=None if staged is None else staged.layout,
+            checksums=() if staged is None else (staged.checksums,),
+            policy_version=self._policy_version,
+        )
+        assert staged is not None
+        async with self._model_lock:
+            await asyncio.to_thread(_copy_weights, self._loaded(), staged)
+            for session in self._sessions:
+                session.forget_cache()
+            self._policy_version = manifest.policy_version
+
+    async def discard_staged_weights(self) -> None:
+        self._staged = None
+        if isinstance(self._receiver, _MemoryBuckets):
+            self._receiver.clear()
+
+    async def close(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.close()
+        self._model = None
+        # Requests that a pause holds would otherwise wait for ever; they end at their next step.
+        self._running.set()
+
+    def _load(self) -> None:
+        settings = self._settings
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                settings.model_path, dtype=getattr(torch, settings.config.dtype)
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(f"model.path must hold a model: {str(error).splitlines()[0]}") from error
+        self._model = model.eval()
+        self._tokenizer = load_tokenizer(settings.model_path)
+        self._end_ids = end_token_ids(self._tokenizer, model.generation_config)
+        self._limits = EngineLimits(
+            vocab_size=model.config.vocab_size,
+            max_model_tokens=min(settings.max_model_tokens, model.config.max_position_embeddings),
+            entropy_source=settings.sampling.entropy_source,
+        )
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            raise RunFailed(role="rollout", cause="the hf engine is not running")
+        return self._model
+
+    async def _decode(
+        self,
+        *,
+        prompt_ids: IntArray,
+        hint_ids: IntArray,
+        num_rollouts: int,
+        sampling: Sampling,
+        seed: int,
+        end_ids: frozenset[int],
+    ) -> tuple[Rollout, ...]:
+        model = self._loaded()
+        assert self._limits is not None
+        budget = self._limits.response_budget(
+            prompt_ids=prompt_ids, hint_ids=hint_ids, num_rollouts=num_rollouts, sampling=sampling
+        )
+        session = DecodeSession(
+            model=model,
+            tokenizer=self._tokenizer,
+            prefix_ids=np.concatenate([prompt_ids, hint_ids]),
+            hint_ids=hint_ids,
+            num_rollouts=num_rollouts,
+            budget=budget,
+            sampling=sampling,
+            seed=seed,
+            end_ids=end_ids,
+        )
+        self._sessions.add(session)
+        try:
+            while not session.is_finished:
+                await self._running.wait()
+                async with self._model_lock:
+                    self._loaded()
+                    await asyncio.to_thread(session.step, self._policy_version)
+        finally:
+            self._sessions.discard(session)
+        return session.rollouts()
+
+    async def _prove(self) -> ProofResult:
+        limits, sampling = self._limits, self._settings.sampling
+        assert limits is not None
+        prompt = np.arange(1, 1 + PROOF_PROMPT_TOKENS, dtype=np.int32) % limits.vocab_size
+        rollout = (
+            await self._decode(
+                prompt_ids=prompt,
+                hint_ids=NO_HINT,
+                num_rollouts=1,
+                sampling=_for_proof(sampling),
+                seed=self._settings.seed,
+                end_ids=frozenset(),
+            )
+        )[0]
+        table = await asyncio.to_thread(_full_logprobs, self._loaded(), prompt, rollout.response_ids)
+        return prove(
+            raw_logprobs=table,
+            expected_ids=rollout.response_ids,
+            response_ids=rollout.response_ids,
+            behavior_logprobs=rollout.behavior_logprobs,
+            entropies=rollout.entropies,
+            sampling=sampling,
+            max_error=self._settings.config.max_proof_error,
+        )
+
+
+class _MemoryBuckets:
+    """A MemoryReceiver whose buckets are tensors."""
+
+    def __init__(self, receiver: MemoryReceiver) -> None:
+        self._receiver = receiver
+
+    def receive(self, bucket_index: int, num_bytes: int) -> torch.Tensor:
+        return torch.from_numpy(self._receiver.receive(bucket_index, num_bytes))
+
+    def clear(self) -> None:
+        self._receiver.clear()
+
+    def close(self) -> None:
+        self._receiver.clear()
+
+
+def _for_proof(sampling: Sampling) -> Sampling:
+    return Sampling(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_response_tokens=NUM_PROOF_TOKENS,
+        entropy_source=sampling.entropy_source,
+    )
+
+
+@torch.inference_mode()
+def _full_logprobs(model: Any, prompt_ids: IntArray, response_ids: IntArray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """[T, V] raw log-probs of each response token's position, by one forward pass without a cache."""
+    ids = torch.from_numpy(np.concatenate([prompt_ids, response_ids]).astype(np.int64))[None]
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
+    table: np.ndarray[Any, np.dtype[np.float64]] = logits.double().log_softmax(-1).numpy()
+    return table
+
+
+@torch.no_grad()
+def _copy_weights(model: Any, staged: StagedWeights) -> None:
+    parameters = dict(model.named_parameters())
+    for name, value in unpack(staged):
+        parameters[name].copy_(value)

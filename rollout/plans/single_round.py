@@ -1,0 +1,35 @@
+"""One round: all rollouts of the group at once, without a hint. What GRPO does."""
+
+from dataclasses import dataclass
+
+from rollout.plans.base import FinishedRound, Round
+from shaping.memories.base import PromptMemory
+from shaping.records import Prompt
+from shaping.signals import Signal
+
+NEEDS: frozenset[Signal] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """No options; the group size is the run's."""
+
+
+class SingleRoundPlan:
+    """A RolloutPlan of one round."""
+
+    def __init__(self, group_size: int) -> None:
+        self.max_rollouts = group_size
+        self.max_rounds = 1
+
+    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
+        del prompt, memory
+        return None if finished else Round(num_rollouts=self.max_rollouts)
+
+    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
+        """Nothing to remember."""
+
+
+def build(config: Config, *, group_size: int) -> SingleRoundPlan:
+    del config
+    return SingleRoundPlan(group_size)

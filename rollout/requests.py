@@ -1,0 +1,105 @@
+"""From the next prompt to the requests of its group, round by round.
+
+Everything random is derived from (run seed, ordinal, round), so a group asked for again is the same group.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rollout.plans.base import FinishedRound, RolloutPlan, Round
+from rollout.prompts import PromptStream
+from rollout.render import Renderer
+from rollout.selectors.base import GroupOutcome
+from shaping.checks import IntArray
+from shaping.memories.base import PromptMemory
+from shaping.records import GroupRequest, Prompt, Sampling
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenGroup:
+    """A group under way: its prompt and the rounds it has finished."""
+
+    ordinal: int
+    prompt: Prompt
+    visit: int
+    prompt_ids: IntArray
+    finished: list[FinishedRound] = field(default_factory=list)
+
+    @property
+    def group_id(self) -> str:
+        return f"g{self.ordinal:08d}"
+
+
+def derive_seed(*parts: int) -> int:
+    """A 32-bit seed of its own for each tuple of non-negative integers (numpy SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+class GroupFactory:
+    """Opens groups, plans their rounds and remembers what they taught. Single-threaded."""
+
+    def __init__(
+        self,
+        *,
+        stream: PromptStream,
+        renderer: Renderer,
+        plan: RolloutPlan,
+        memory: PromptMemory,
+        sampling_at: Callable[[int], Sampling],
+        seed: int,
+    ) -> None:
+        self._stream = stream
+        self._renderer = renderer
+        self._plan = plan
+        self._memory = memory
+        self._sampling_at = sampling_at
+        self._seed = seed
+
+    @property
+    def scores_rounds(self) -> bool:
+        """Whether each round's rewards must be known before the group can go on."""
+        return self._plan.max_rounds > 1
+
+    def open(self, ordinal: int) -> OpenGroup:
+        """Take the next prompt of the stream."""
+        item = self._stream.next()
+        return OpenGroup(
+            ordinal=ordinal,
+            prompt=item.prompt,
+            visit=item.visit,
+            prompt_ids=self._renderer.prompt_ids(item.prompt),
+        )
+
+    def next_request(self, group: OpenGroup, *, num_rounds_done: int, step: int) -> tuple[Round, GroupRequest] | None:
+        """The next round of a group, or None when it is complete.
+
+        Args:
+            num_rounds_done: rounds generated so far.
+            step: learner step whose sampling schedule applies.
+        """
+        if num_rounds_done and not self.scores_rounds:
+            return None
+        planned = self._plan.next_round(group.prompt, tuple(group.finished), self._memory)
+        if planned is None:
+            return None
+        sampling = self._sampling_at(step)
+        if planned.temperature_scale != 1.0:
+            sampling = replace(sampling, temperature=sampling.temperature * planned.temperature_scale)
+        request = GroupRequest(
+            group_id=group.group_id,
+            prompt=group.prompt,
+            prompt_ids=group.prompt_ids,
+            hint_ids=self._renderer.hint_ids(planned.hint),
+            round_index=num_rounds_done,
+            num_rollouts=planned.num_rollouts,
+            sampling=sampling,
+            seed=derive_seed(self._seed, group.ordinal, num_rounds_done),
+        )
+        return planned, request
+
+    def settle(self, group: OpenGroup, outcome: GroupOutcome) -> None:
+        """A group has ended: let plan and selector learn from it. Called in order of ordinals, once per step."""
+        self._plan.close(group.prompt, group.visit, tuple(group.finished), self._memory)
+        self._stream.observe(outcome)

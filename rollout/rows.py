@@ -1,0 +1,200 @@
+"""Rows of a data set to prompts: what the sources that read files and hub data sets share.
+
+Flow: a table of rows and a recipe's options -> a source that holds one prompt per usable row. Knows no file format.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rollout.reference_answers import BOX, answer_text
+from rollout.row_fields import (
+    Row,
+    Table,
+    check_steps_field,
+    fields_to_read,
+    find_answer_field,
+    find_prompt_field,
+    lookup,
+)
+from rollout.sources.base import SkippedRow
+from shaping.errors import DataError
+from shaping.records import Message, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """What a recipe may say of any data set of rows. Field names may be nested: `reward_model.ground_truth`.
+
+    Args:
+        prompt_field: holds the problem as text, or as a list of chat turns; "" finds a field of a known name.
+        answer_field: holds the reference answer; "" finds a field of a known name.
+        steps_field: holds the ordered solution steps, a list of texts or a text with one step a line; "" for none.
+        id_field: holds an id unique in the data set; "" numbers the rows.
+        system_prompt: opens every prompt, in place of a system turn of the row's own; "" leaves the row as it is.
+        prompt_suffix: ends every problem, after a space unless it starts with white space.
+        limit: reads at most this many rows, from the start; None reads all.
+        on_bad_row: "refuse" stops at a row that no prompt can be made of, "skip" leaves it out and counts it.
+    """
+
+    prompt_field: str = ""
+    answer_field: str = ""
+    steps_field: str = ""
+    id_field: str = ""
+    system_prompt: str = ""
+    prompt_suffix: str = ""
+    limit: int | None = None
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be >= 1 or null, got {self.limit}")
+
+    @property
+    def top_level_fields(self) -> frozenset[str]:
+        """The fields of a row that may be read; the others need not be."""
+        return fields_to_read((self.prompt_field, self.answer_field, self.steps_field, self.id_field))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedPrompts:
+    """A PromptSource that holds its prompts in memory, in the order of the data."""
+
+    prompts: tuple[Prompt, ...]
+    has_solution_steps: bool
+    skipped_rows: tuple[SkippedRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def prompt(self, index: int) -> Prompt:
+        return self.prompts[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fields:
+    prompt: str
+    answer: str
+    steps: str
+
+
+def load_prompts(table: Table, options: RowOptions) -> LoadedPrompts:
+    """One prompt per usable row, in order.
+
+    Raises:
+        DataError: an empty table; a field that cannot be found; under "refuse" the first row that could not be read,
+            has no prompt, answer or steps, holds the boxed answer before its last step, or repeats an id; under "skip"
+            a table without any usable row.
+    """
+    if not table.rows:
+        raise DataError(f"a data set must hold at least one row, found none ({table.where})")
+    if options.on_bad_row == "refuse" or all(row.fault for row in table.rows):
+        _refuse_unread(table)
+    fields = _Fields(
+        prompt=find_prompt_field(table, options.prompt_field),
+        answer=find_answer_field(table, options.answer_field),
+        steps=check_steps_field(table, options.steps_field),
+    )
+    prompts: list[Prompt] = []
+    skipped: list[SkippedRow] = []
+    row_of_id: dict[str, int] = {}
+    for row in table.rows:
+        try:
+            prompt = _make_prompt(row, fields, options, table=table, position=len(prompts))
+            if prompt.prompt_id in row_of_id:
+                raise DataError(f"ids must be unique, {table.unit} {row_of_id[prompt.prompt_id]} has the same")
+        except DataError as error:
+            if options.on_bad_row == "refuse":
+                raise _at_row(table, row, str(error)) from error
+            skipped.append(SkippedRow(number=row.number, reason=str(error)))
+            continue
+        row_of_id[prompt.prompt_id] = row.number
+        prompts.append(prompt)
+    if not prompts:
+        first = skipped[0]
+        raise DataError(
+            f"a data set must hold a usable row, all {len(skipped)} were skipped, the first because: {first.reason} "
+            f"({table.where}, {table.unit} {first.number})"
+        )
+    return LoadedPrompts(prompts=tuple(prompts), has_solution_steps=bool(fields.steps), skipped_rows=tuple(skipped))
+
+
+def _refuse_unread(table: Table) -> None:
+    for row in table.rows:
+        if row.fault:
+            raise _at_row(table, row, row.fault)
+
+
+def _at_row(table: Table, row: Row, problem: str) -> DataError:
+    advice = "correct it, or set on_bad_row: skip to leave such rows out"
+    return DataError(f"{problem} ({table.where}, {table.unit} {row.number}); {advice}")
+
+
+def _make_prompt(row: Row, fields: _Fields, options: RowOptions, *, table: Table, position: int) -> Prompt:
+    if row.fault:
+        raise DataError(row.fault)
+    answer = answer_text(lookup(row.fields, fields.answer))
+    if not answer:
+        raise DataError(f"a row must have an answer, field {fields.answer!r} holds none")
+    return Prompt(
+        prompt_id=_prompt_id(row, options.id_field, table),
+        messages=_messages(lookup(row.fields, fields.prompt), fields.prompt, options),
+        reference_answer=answer,
+        position=position,
+        solution_steps=_solution_steps(lookup(row.fields, fields.steps), fields.steps) if fields.steps else (),
+    )
+
+
+def _prompt_id(row: Row, id_field: str, table: Table) -> str:
+    if not id_field:
+        return f"{table.name}-{row.number}"
+    value = lookup(row.fields, id_field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"a row must have an id, field {id_field!r} holds {value!r}")
+    return str(value)
+
+
+def _messages(value: object, name: str, options: RowOptions) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        value = [{"role": "user", "content": value}]
+    if not value:
+        raise DataError(f"a prompt must not be empty, field {name!r} holds none")
+    if not isinstance(value, list):
+        raise DataError(f"a prompt must be text or a list of chat turns, field {name!r} is a {type(value).__name__}")
+    messages = [_message(turn, name) for turn in value]
+    last = messages[-1]
+    if last.role != "user":
+        raise DataError(f"the last chat turn must be the user's, field {name!r} ends with role {last.role!r}")
+    if not last.content.strip():
+        raise DataError(f"a prompt must not be empty, field {name!r} holds no text in its last turn")
+    if options.system_prompt:
+        messages = [Message(role="system", content=options.system_prompt)] + [m for m in messages if m.role != "system"]
+    messages[-1] = Message(role="user", content=_with_suffix(last.content, options.prompt_suffix))
+    return tuple(messages)
+
+
+def _message(turn: object, name: str) -> Message:
+    if isinstance(turn, Mapping):
+        role, content = turn.get("role"), turn.get("content")
+        if isinstance(role, str) and isinstance(content, str):
+            return Message(role=role, content=content)
+    raise DataError(f"a chat turn must hold texts `role` and `content`, found {str(turn)[:60]!r} in field {name!r}")
+
+
+def _with_suffix(problem: str, suffix: str) -> str:
+    space = " " if suffix and not suffix[0].isspace() else ""
+    return f"{problem}{space}{suffix}"
+
+
+def _solution_steps(value: object, name: str) -> tuple[str, ...]:
+    """The steps of a row; the answer's box may stand in the last one only, since the others can become a hint."""
+    if isinstance(value, str):
+        value = value.splitlines()
+    if not isinstance(value, list) or not all(isinstance(step, str) for step in value):
+        raise DataError(f"solution steps must be a text or a list of texts, field {name!r} holds {str(value)[:60]!r}")
+    steps = tuple(step for step in value if step.strip())
+    if not steps:
+        raise DataError(f"a row must have solution steps, field {name!r} holds none")
+    if any(BOX in step for step in steps[:-1]):
+        raise DataError(f"only the last solution step may hold {BOX}}}, field {name!r} holds it earlier")
+    return steps

@@ -1,0 +1,59 @@
+"""Prompts from a Hugging Face `datasets` name: a data set of the hub, or a local folder that `datasets` can load."""
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import datasets
+
+from rollout.row_fields import Row, Table, name_fields
+from rollout.rows import LoadedPrompts, RowOptions, load_prompts
+from shaping.errors import DataError
+from shaping.signals import Signal
+
+NEEDS: frozenset[Signal] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(RowOptions):
+    """The options of any data set of rows, and which data set.
+
+    Args:
+        name: as `datasets.load_dataset` takes it, for example "openai/gsm8k".
+        subset: configuration of the data set; "" for its only one.
+        split: part of the data set.
+        revision: commit, tag or branch; "" for the newest.
+        cache_dir: where downloads are kept; "" for the place that `datasets` chooses.
+    """
+
+    name: str
+    subset: str = ""
+    split: str = "train"
+    revision: str = ""
+    cache_dir: str = ""
+
+
+def build(config: Config) -> LoadedPrompts:
+    """Download, or find in the cache, and read.
+
+    Raises:
+        DataError: no such data set, subset, split or revision; not reachable; or as in rollout.rows.load_prompts.
+    """
+    where = f"{config.name}{config.subset and f', subset {config.subset}'}, split {config.split}"
+    try:
+        loaded = datasets.load_dataset(
+            config.name,
+            config.subset or None,
+            split=config.split,
+            revision=config.revision or None,
+            cache_dir=config.cache_dir or None,
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"a data set must be loadable by `datasets`, found: {reason} ({where})") from error
+    columns = [name for name in loaded.column_names if name in config.top_level_fields]
+    num_rows = min(len(loaded), config.limit or len(loaded))
+    names = name_fields(loaded[0]) if num_rows else ()
+    kept = loaded.select(range(num_rows)).select_columns(columns)
+    rows = [Row(number=number, fields=fields) for number, fields in enumerate(kept, start=1)]
+    name = PurePath(config.name).name
+    return load_prompts(Table(name=name, where=where, unit="row", field_names=names, rows=rows), config)

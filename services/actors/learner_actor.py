@@ -1,0 +1,49 @@
+"""Ray shell of one learner rank. Decides nothing."""
+
+import socket
+
+import ray
+
+from learner.batch_plan import BatchPlan
+from services.recipe import Recipe
+from services.roles.learner import LearnerRole, build_learner_role
+from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+
+
+class LearnerActor:
+    """One rank of the learner group in its own process."""
+
+    def __init__(self, recipe: Recipe, rank: int) -> None:
+        self._recipe = recipe
+        self._rank = rank
+        self._role: LearnerRole
+
+    def free_address(self) -> tuple[str, int]:
+        """This node's address and a port that is free on it now."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def start(self, address: str, port: int) -> str:
+        self._role = build_learner_role(self._recipe, self._rank, (address, port))
+        return self._role.start()
+
+    def step(
+        self, plan: BatchPlan, step: int, indices: tuple[int, ...], *groups: tuple[TrainingSample, ...]
+    ) -> StepResult:
+        return self._role.step(plan, step, dict(zip(indices, groups, strict=True)))
+
+    def weight_layout(self) -> WeightLayout:
+        return self._role.weight_layout()
+
+    def connect_weights(self, channel: WeightChannel) -> None:
+        self._role.connect_weights(channel)
+
+    def send_weights(self, policy_version: int) -> WeightManifest:
+        return self._role.send_weights(policy_version)
+
+    def export(self, directory: str) -> None:
+        self._role.export(directory)
+
+    def close(self) -> None:
+        self._role.close()

@@ -1,0 +1,42 @@
+"""Ray shell of one rollout worker. Decides nothing."""
+
+import ray
+
+from rollout.engine import EngineInfo
+from rollout.worker import GroupSummary
+from services.recipe import Recipe
+from services.roles.rollout import build_rollout_worker
+from shaping.records import GroupRequest, RolloutGroup
+from shaping.training import WeightChannel, WeightLayout, WeightManifest
+
+
+class RolloutActor:
+    """RolloutWorker in its own process; a group stays in this node's object store, its summary travels."""
+
+    def __init__(self, recipe: Recipe, worker_index: int) -> None:
+        self._worker = build_rollout_worker(recipe, worker_index)
+
+    async def start(self) -> EngineInfo:
+        return await self._worker.start()
+
+    @ray.method(num_returns=2)
+    async def generate(self, request: GroupRequest) -> tuple[GroupSummary, RolloutGroup]:
+        return await self._worker.generate(request)
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        await self._worker.connect_weights(channel)
+
+    async def stage_weights(self, layout: WeightLayout) -> None:
+        await self._worker.stage_weights(layout)
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        await self._worker.commit_weights(manifest)
+
+    async def discard_staged_weights(self) -> None:
+        await self._worker.discard_staged_weights()
+
+    async def resume(self) -> None:
+        await self._worker.resume()
+
+    async def close(self) -> None:
+        await self._worker.close()

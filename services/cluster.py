@@ -1,0 +1,146 @@
+"""The actors of a run on a Ray cluster: placed together, started together, ended together."""
+
+import asyncio
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from learner.deepspeed_env import worker_environment as learner_environment
+from rollout.vllm_env import worker_environment as rollout_environment
+from services.actors.control_actor import ControlActor
+from services.actors.learner_actor import LearnerActor
+from services.actors.rollout_actor import RolloutActor
+from services.actors.shaping_actor import ShapingActor
+from services.ray_connection import check_claims
+from services.ray_ports import RayControl, RayLearner, RayRollout, RayShaping, kill, result
+from services.recipe import Recipe, Resources
+from services.reports import RunDescription
+from shaping.errors import UserError
+
+CONTROL_CONCURRENCY = 1000
+
+
+class RayHouse:
+    """Ports over the actors of one run. `close` ends everything it started, whatever state that is in."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._placement: PlacementGroup | None = None
+        self._actors: list[Any] = []
+        self._control_actor: Any = None
+        self.rollout: tuple[RayRollout, ...] = ()
+        self.shaping: tuple[RayShaping, ...] = ()
+        self.learner: RayLearner
+        self.control: RayControl
+
+    async def open_control(self, description: RunDescription) -> str:
+        """Start the control plane.
+
+        Returns:
+            Its address, http://host:port.
+        Raises:
+            UserError: the port is in use.
+        """
+        actor = (
+            ray.remote(ControlActor)
+            .options(
+                name=f"control-{description.run_id}",
+                num_cpus=0,
+                max_concurrency=CONTROL_CONCURRENCY,
+            )
+            .remote(description)
+        )
+        self._control_actor = actor
+        control = self._recipe.control
+        address: str = await result(actor.serve.remote(control.host, control.port), "orchestrator")
+        self.control = RayControl(actor)
+        return address
+
+    async def place(self, cpus: float, gpus: float) -> None:
+        """Reserve resources for every actor, then create all of them. They load in `start` of their ports.
+
+        Raises:
+            UserError: the cluster cannot hold them.
+        """
+        recipe, cluster = self._recipe, self._recipe.cluster
+        check_claims(recipe, cpus, gpus)
+        parallel = recipe.rollout.engine.tensor_parallel_size
+        bundles = (
+            [_bundle(cluster.learner)] * recipe.learner.num_ranks
+            + [_bundle(cluster.rollout, parallel)] * recipe.rollout.num_workers
+            + [_bundle(cluster.shaping)] * cluster.num_shaping_workers
+        )
+        self._placement = placement_group(bundles, strategy="PACK")
+        await self._await_placement(recipe.run.deadlines.start_seconds)
+        options = [self._options(index, bundle) for index, bundle in enumerate(bundles)]
+        num_ranks, num_workers = recipe.learner.num_ranks, recipe.rollout.num_workers
+        learners = [self._learner_actor(options[rank], rank) for rank in range(num_ranks)]
+        rollouts = [self._rollout_actor(options[num_ranks + index], index) for index in range(num_workers)]
+        shapers = [
+            ray.remote(ShapingActor).options(**each).remote(recipe) for each in options[num_ranks + num_workers :]
+        ]
+        self._actors = [*learners, *rollouts, *shapers]
+        backend = "nccl" if cluster.device == "cuda" else "gloo"
+        self.learner = RayLearner(learners, backend)
+        self.rollout = tuple(RayRollout(actor, f"rollout-{index}") for index, actor in enumerate(rollouts))
+        self.shaping = tuple(RayShaping(actor, f"shaping-{index}") for index, actor in enumerate(shapers))
+
+    async def close(self) -> None:
+        """Close engines and ranks politely, then end every process and free the reservation. Harmless when repeated."""
+        if self.rollout:
+            await asyncio.gather(*(port.close() for port in self.rollout), self.learner.close())
+        actors = [*self._actors, self._control_actor] if self._control_actor is not None else self._actors
+        kill(actors)
+        self._actors, self._control_actor, self.rollout = [], None, ()
+        if self._placement is not None:
+            remove_placement_group(self._placement)
+            self._placement = None
+
+    async def _await_placement(self, seconds: float) -> None:
+        assert self._placement is not None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._placement.ready()
+        except TimeoutError as error:
+            raise UserError(
+                f"the cluster must have room for all actors within {seconds:g} s, it had not; wait for other jobs to "
+                "end, add nodes, or raise run.deadlines.start_seconds (cluster)"
+            ) from error
+
+    def _options(self, index: int, bundle: dict[str, float]) -> dict[str, Any]:
+        strategy = PlacementGroupSchedulingStrategy(placement_group=self._placement, placement_group_bundle_index=index)
+        return {
+            "scheduling_strategy": strategy,
+            "num_cpus": bundle.get("CPU", 0),
+            "num_gpus": bundle.get("GPU", 0),
+            "max_restarts": 0,
+        }
+
+    def _learner_actor(self, options: dict[str, Any], rank: int) -> Any:
+        recipe = self._recipe
+        # Ray shows each actor only its own GPU, so the local rank is always 0 there; rank 0's address is sent at start.
+        environment = learner_environment(
+            rank=rank,
+            num_ranks=recipe.learner.num_ranks,
+            address="",
+            port=0,
+            device=recipe.cluster.device,
+            num_threads=recipe.cluster.learner.num_threads,
+        )
+        return ray.remote(LearnerActor).options(**options, runtime_env={"env_vars": environment}).remote(recipe, rank)
+
+    def _rollout_actor(self, options: dict[str, Any], index: int) -> Any:
+        recipe = self._recipe
+        environment = rollout_environment(
+            recipe.rollout.engine,
+            offline=recipe.model.path.startswith("/"),
+            num_threads=recipe.cluster.rollout.num_threads,
+        )
+        return ray.remote(RolloutActor).options(**options, runtime_env={"env_vars": environment}).remote(recipe, index)
+
+
+def _bundle(resources: Resources, count: int = 1) -> dict[str, float]:
+    bundle = {"CPU": resources.num_cpus * count, "GPU": resources.num_gpus * count}
+    return {name: amount for name, amount in bundle.items() if amount}

@@ -1,0 +1,82 @@
+"""Held-out accuracy on the run's own engines, at the policy version that is live."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+from rollout.render import Renderer
+from rollout.requests import derive_seed
+from services.ports import RolloutPort, RoundHandle, ShapingPort
+from services.reports import EvaluationReport
+from services.stopwatch import Clock
+from shaping.errors import RunFailed
+from shaping.records import GroupRequest, Prompt, Sampling
+
+EVALUATION_STREAM = 1
+
+
+class Evaluator:
+    """Samples one response for each held-out prompt, always with the same seeds, and asks the rewards."""
+
+    def __init__(
+        self,
+        *,
+        prompts: Sequence[Prompt],
+        renderer: Renderer,
+        sampling: Sampling,
+        rollout: Sequence[RolloutPort],
+        shaping: Sequence[ShapingPort],
+        seed: int,
+        deadline_seconds: float,
+        clock: Clock,
+    ) -> None:
+        no_hint = renderer.hint_ids("")
+        self._requests = [
+            GroupRequest(
+                group_id=f"eval{index:06d}",
+                prompt=prompt,
+                prompt_ids=renderer.prompt_ids(prompt),
+                hint_ids=no_hint,
+                round_index=0,
+                num_rollouts=1,
+                sampling=sampling,
+                seed=derive_seed(seed, EVALUATION_STREAM, index),
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+        self._rollout = tuple(rollout)
+        self._shaping = tuple(shaping)
+        self._deadline_seconds = deadline_seconds
+        self._clock = clock
+
+    async def evaluate(self, policy_version: int) -> EvaluationReport:
+        """Accuracy over the decided rollouts.
+
+        Raises:
+            RunFailed: a worker failed, no response got a verdict, or it took longer than the deadline.
+        """
+        began = self._clock()
+        ports = itertools.cycle(self._rollout)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                results = await asyncio.gather(*(self._one(next(ports), request) for request in self._requests))
+        except TimeoutError as error:
+            cause = f"evaluation of version {policy_version} took longer than {self._deadline_seconds:g} s"
+            raise RunFailed(role="rollout", cause=cause) from error
+        num_decided = sum(decided for _, decided, _ in results)
+        if num_decided == 0:
+            raise RunFailed(role="shaping", cause=f"no held-out response of version {policy_version} got a verdict")
+        return EvaluationReport(
+            step=policy_version,
+            policy_version=policy_version,
+            accuracy=sum(correct for _, _, correct in results) / num_decided,
+            num_problems=len(results),
+            num_decided=num_decided,
+            mean_response_tokens=sum(handle.summary.num_response_tokens for handle, _, _ in results) / len(results),
+            seconds=self._clock() - began,
+        )
+
+    async def _one(self, port: RolloutPort, request: GroupRequest) -> tuple[RoundHandle, int, int]:
+        handle = await port.generate(request)
+        outcome = await self._shaping[0].score(handle)
+        return handle, len(outcome.rewards), outcome.num_correct

@@ -1,0 +1,349 @@
+"""What a recipe means, worked out before anything starts, and every reason why it cannot work.
+
+Reads the recipe, the model's config.json where it is on disk, and the plug-in files that the recipe names. Starts
+nothing.
+"""
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rollout.buffer import BufferConfig
+from services.recipe import Recipe
+from shaping.components import Component, ComponentSpec, check_kind, load
+from shaping.config import RewardConfig
+from shaping.errors import RecipeError
+from shaping.records import EntropySource
+from shaping.signals import Signal
+
+ADAM_STATE_BYTES = 8
+HIDDEN_BYTES_PER_TOKEN_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What config.json says of a policy; `num_parameters` is estimated for a Llama-like decoder."""
+
+    vocab_size: int
+    max_position_tokens: int
+    num_attention_heads: int
+    num_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """The figures of a run. Bytes are per actor; a figure that cannot be known is None."""
+
+    name: str
+    steps: int
+    groups_per_step: int
+    group_size: int
+    rollouts_per_step: int
+    max_response_tokens_per_step: int
+    max_sequence_tokens: int
+    mini_batches_per_step: int
+    updates_per_step: int
+    updates_total: int
+    micro_batch_tokens: int
+    max_staleness: int
+    max_groups_in_system: int
+    max_attempts_per_step: int
+    num_rollout_workers: int
+    num_shaping_workers: int
+    num_learner_ranks: int
+    total_cpus: float
+    total_gpus: float
+    num_parameters: int | None
+    rollout_weight_bytes: int | None
+    learner_state_bytes: int | None
+    signals: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_plan(recipe: Recipe) -> RunPlan:
+    """Work a recipe out.
+
+    Raises:
+        RecipeError: the first reason why it cannot work.
+    """
+    components = dict(load_components(recipe))
+    check_divisions(recipe)
+    buffer = buffer_config(recipe)
+    needed = check_signals(recipe, components)
+    check_conflicts(components)
+    facts = model_facts(recipe)
+    sequence = recipe.max_sequence_tokens
+    check_model(recipe, facts, sequence)
+    rollouts = recipe.rollout.groups_per_step * recipe.rollout.group_size
+    mini_batches = recipe.rollout.groups_per_step // (
+        recipe.learner.mini_batch_groups or recipe.rollout.groups_per_step
+    )
+    updates = mini_batches * recipe.learner.num_epochs
+    cpus, gpus = total_resources(recipe)
+    return RunPlan(
+        name=recipe.name,
+        steps=recipe.run.steps,
+        groups_per_step=recipe.rollout.groups_per_step,
+        group_size=recipe.rollout.group_size,
+        rollouts_per_step=rollouts,
+        max_response_tokens_per_step=rollouts * recipe.rollout.sampling.max_response_tokens,
+        max_sequence_tokens=sequence,
+        mini_batches_per_step=mini_batches,
+        updates_per_step=updates,
+        updates_total=updates * recipe.run.steps,
+        micro_batch_tokens=recipe.learner.micro_batch_tokens,
+        max_staleness=recipe.run.max_staleness,
+        max_groups_in_system=min(
+            (recipe.run.max_staleness + 1) * recipe.rollout.groups_per_step, buffer.max_buffered_groups
+        ),
+        max_attempts_per_step=buffer.max_attempts_per_step,
+        num_rollout_workers=recipe.rollout.num_workers,
+        num_shaping_workers=recipe.cluster.num_shaping_workers,
+        num_learner_ranks=recipe.learner.num_ranks,
+        total_cpus=cpus,
+        total_gpus=gpus,
+        num_parameters=facts.num_parameters if facts else None,
+        rollout_weight_bytes=_rollout_bytes(recipe, facts),
+        learner_state_bytes=_learner_bytes(recipe, facts),
+        signals=tuple(sorted(needed)),
+        warnings=tuple(_warnings(recipe, facts, sequence)),
+    )
+
+
+def load_components(recipe: Recipe) -> Iterator[tuple[str, Component]]:
+    """Every plug-in a recipe names, by recipe key, with its options checked.
+
+    Learner plug-ins import torch; without torch only their kind is checked.
+    """
+    shaping = recipe.shaping
+    for key, reward in _keyed("shaping.rewards", shaping.rewards):
+        assert isinstance(reward, RewardConfig)
+        yield key, load("shaping.rewards", ComponentSpec(kind=reward.kind, options=dict(reward.options)), key)
+    for key, spec in _keyed("shaping.transforms", shaping.transforms):
+        yield key, load("shaping.transforms", spec, key)
+    yield "shaping.estimator", load("shaping.estimators", shaping.estimator, "shaping.estimator")
+    for key, spec in _keyed("shaping.shapers", shaping.shapers):
+        yield key, load("shaping.shapers", spec, key)
+    yield "data.train", load("rollout.sources", recipe.data.train, "data.train")
+    if recipe.data.evaluation:
+        yield "data.evaluation", load("rollout.sources", recipe.data.evaluation, "data.evaluation")
+    for name, folder in (("plan", "rollout.plans"), ("selector", "rollout.selectors"), ("memory", "shaping.memories")):
+        yield f"rollout.{name}", load(folder, getattr(recipe.rollout, name), f"rollout.{name}")
+    schedules = {
+        "rollout.sampling.temperature": recipe.rollout.sampling.temperature,
+        "learner.optimizer.learning_rate": recipe.learner.optimizer.learning_rate,
+    }
+    for key, value in schedules.items():
+        if isinstance(value, ComponentSpec):
+            yield key, load("shaping.schedules", value, key)
+    has_torch = importlib.util.find_spec("torch") is not None
+    for key, folder, spec in _learner_specs(recipe):
+        check_kind(folder, spec.kind, key)
+        if has_torch:
+            yield key, load(folder, spec, key)
+
+
+def _learner_specs(recipe: Recipe) -> Iterator[tuple[str, str, ComponentSpec]]:
+    yield "learner.loss", "learner.losses", recipe.learner.loss
+    for key, spec in _keyed("learner.token_plans", recipe.learner.token_plans):
+        yield key, "learner.token_plans", spec
+    for key, spec in _keyed("learner.regularisers", recipe.learner.regularisers):
+        yield key, "learner.regularisers", spec
+
+
+def _keyed(key: str, items: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    for index, item in enumerate(items):
+        yield f"{key}[{index}]", item
+
+
+def check_divisions(recipe: Recipe) -> None:
+    """Sizes that must divide one another."""
+    groups, mini = recipe.rollout.groups_per_step, recipe.learner.mini_batch_groups
+    if mini and groups % mini:
+        raise RecipeError(
+            f"learner.mini_batch_groups must divide rollout.groups_per_step, got {mini} and {groups}; "
+            f"try {_nearest_divisor(groups, mini)} (learner.mini_batch_groups)"
+        )
+    if recipe.learner.engine == "torch" and recipe.learner.num_ranks != 1:
+        raise RecipeError(
+            f"learner.engine torch runs in one process, got num_ranks {recipe.learner.num_ranks}; "
+            "use deepspeed or num_ranks 1 (learner.num_ranks)"
+        )
+
+
+def buffer_config(recipe: Recipe) -> BufferConfig:
+    """Sizes of the group buffer.
+
+    Raises:
+        RecipeError: a choice of sizes with which no batch could ever be complete.
+    """
+    groups, run = recipe.rollout.groups_per_step, recipe.run
+    allowed = (run.max_staleness + 1) * groups
+    room = run.max_buffered_groups or allowed
+    if room < groups:
+        raise RecipeError(
+            f"a step needs {groups} groups, but only {room} may wait: the run could never take a step; "
+            f"set run.max_buffered_groups to at least {groups}, or to 0 (run.max_buffered_groups)"
+        )
+    return BufferConfig(
+        groups_per_step=groups,
+        max_staleness=run.max_staleness,
+        num_steps=run.steps,
+        max_buffered_groups=room,
+        max_attempts_per_step=math.ceil(run.max_attempts_per_step * groups),
+    )
+
+
+def supplied_signals(recipe: Recipe, components: dict[str, Component]) -> frozenset[Signal]:
+    """What this run can supply."""
+    signals = {
+        Signal.BEHAVIOR_LOGPROBS,
+        Signal.VERDICTS,
+        Signal.POLICY_LOGPROBS,
+        Signal.POLICY_ENTROPIES,
+        Signal.DIFFERENTIABLE_ENTROPIES,
+    }
+    is_raw = recipe.rollout.sampling.entropy_source is EntropySource.RAW
+    signals.add(Signal.RAW_ENTROPIES if is_raw else Signal.PROCESSED_ENTROPIES)
+    if recipe.learner.kl.coefficient:
+        signals.add(Signal.REFERENCE_LOGPROBS)
+    train = components["data.train"]
+    if getattr(train.module, "supplies_steps", lambda _config: False)(train.config):
+        signals.add(Signal.SOLUTION_STEPS)
+    return frozenset(signals)
+
+
+SIGNAL_REMEDIES = {
+    Signal.RAW_ENTROPIES: "set rollout.sampling.entropy_source to raw",
+    Signal.PROCESSED_ENTROPIES: "set rollout.sampling.entropy_source to processed",
+    Signal.REFERENCE_LOGPROBS: "set learner.kl.coefficient above 0",
+    Signal.SOLUTION_STEPS: "use a data.train source with solution steps",
+}
+
+
+def check_signals(recipe: Recipe, components: dict[str, Component]) -> frozenset[Signal]:
+    """Every needed signal must be supplied.
+
+    Returns:
+        The union of what is needed.
+    """
+    supplied = supplied_signals(recipe, components)
+    for key, component in components.items():
+        for signal in sorted(component.needs - supplied):
+            remedy = SIGNAL_REMEDIES.get(signal, "choose another kind")
+            raise RecipeError(f"{component.kind} needs {signal.value}, which nothing supplies; {remedy} ({key})")
+    return frozenset().union(*(component.needs for component in components.values()))
+
+
+def check_conflicts(components: dict[str, Component]) -> None:
+    """Refuse pairs of kinds that declare that they cannot run together."""
+    for key, component in components.items():
+        for other_key, other in components.items():
+            if key != other_key and other.kind in component.conflicts:
+                raise RecipeError(f"{component.kind} ({key}) cannot run with {other.kind} ({other_key}); remove one")
+
+
+def model_facts(recipe: Recipe) -> ModelFacts | None:
+    """Read config.json of a model folder; None for a Hugging Face name, which is known only once it is loaded.
+
+    Raises:
+        RecipeError: the folder, or its config.json, is not there.
+    """
+    folder = Path(recipe.model.path)
+    if not folder.is_absolute():
+        return None
+    config = folder / "config.json"
+    if not config.is_file():
+        raise RecipeError(f"model.path must hold a Hugging Face model, found no {config} (model.path)")
+    raw = json.loads(config.read_text(encoding="utf-8"))
+    width, layers, heads = raw["hidden_size"], raw["num_hidden_layers"], raw["num_attention_heads"]
+    key_value = width * raw.get("num_key_value_heads", heads) // heads
+    per_layer = 2 * width * width + 2 * width * key_value + 3 * width * raw["intermediate_size"]
+    embeddings = raw["vocab_size"] * width * (1 if raw.get("tie_word_embeddings") else 2)
+    return ModelFacts(
+        vocab_size=raw["vocab_size"],
+        max_position_tokens=raw["max_position_embeddings"],
+        num_attention_heads=heads,
+        num_parameters=embeddings + layers * per_layer,
+    )
+
+
+def check_model(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> None:
+    """The model must have room for the longest sequence and divide over its GPUs."""
+    limit = recipe.model.max_model_tokens or (facts.max_position_tokens if facts else sequence)
+    if sequence > limit:
+        raise RecipeError(
+            f"max_prompt_tokens + max_response_tokens must be <= {limit}, got {recipe.rollout.max_prompt_tokens} + "
+            f"{recipe.rollout.sampling.max_response_tokens} (rollout.max_prompt_tokens, model {recipe.model.path})"
+        )
+    parallel = recipe.rollout.engine.tensor_parallel_size
+    if facts and facts.num_attention_heads % parallel:
+        raise RecipeError(
+            f"tensor_parallel_size must divide the model's {facts.num_attention_heads} attention heads, got {parallel} "
+            "(rollout.engine.tensor_parallel_size)"
+        )
+
+
+def total_resources(recipe: Recipe) -> tuple[float, float]:
+    """CPUs and GPUs that all actors claim together; refused where a local Ray was promised fewer CPUs."""
+    cluster = recipe.cluster
+    counts = (
+        (recipe.rollout.num_workers * recipe.rollout.engine.tensor_parallel_size, cluster.rollout),
+        (cluster.num_shaping_workers, cluster.shaping),
+        (recipe.learner.num_ranks, cluster.learner),
+    )
+    cpus = sum(count * resources.num_cpus for count, resources in counts)
+    gpus = sum(count * resources.num_gpus for count, resources in counts)
+    if cluster.local_cpus and cpus > cluster.local_cpus:
+        raise RecipeError(
+            f"all actors claim {cpus:g} CPUs, but cluster.local_cpus is {cluster.local_cpus:g}; "
+            "claim fractions or raise it (cluster)"
+        )
+    if cluster.device == "cpu" and gpus:
+        raise RecipeError(f"cluster.device is cpu, but actors claim {gpus:g} GPUs; set num_gpus to 0 (cluster)")
+    return cpus, gpus
+
+
+def _rollout_bytes(recipe: Recipe, facts: ModelFacts | None) -> int | None:
+    if facts is None:
+        return None
+    width = 4 if recipe.rollout.engine.dtype == "float32" else 2
+    return facts.num_parameters * width // recipe.rollout.engine.tensor_parallel_size
+
+
+def _learner_bytes(recipe: Recipe, facts: ModelFacts | None) -> int | None:
+    """Parameters, gradients and Adam's two moments of one rank; bfloat16 keeps a float32 master beside them."""
+    if facts is None:
+        return None
+    working = 4 + 4 if recipe.learner.dtype == "float32" else 2 + 4 + 4
+    return facts.num_parameters * (working + ADAM_STATE_BYTES) // recipe.learner.num_ranks
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    divisors = [each for each in range(1, number + 1) if number % each == 0]
+    return min(divisors, key=lambda each: (abs(each - wanted), each))
+
+
+def _warnings(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> Iterator[str]:
+    sampling = recipe.rollout.sampling
+    if sampling.top_p < 1 or sampling.top_k:
+        yield (
+            "responses are sampled from a truncated distribution while the learner scores the full one: "
+            "importance ratios start below 1 (rollout.sampling)"
+        )
+    if sequence > recipe.learner.micro_batch_tokens:
+        yield (
+            f"a sequence of {sequence} tokens is longer than learner.micro_batch_tokens "
+            f"{recipe.learner.micro_batch_tokens}: it gets a micro-batch of its own"
+        )
+    if recipe.data.evaluation is None:
+        yield "no held-out accuracy will be measured: data.evaluation is not given"
+    if facts is None:
+        yield f"memory is not known before {recipe.model.path} is loaded (model.path is not a folder)"

@@ -1,0 +1,81 @@
+"""One explicit Ray: the cluster that the user names, or a local one of our own. Never a second one by accident."""
+
+import os
+import secrets
+from dataclasses import dataclass
+
+import ray
+
+from services.recipe import Recipe
+from shaping.errors import UserError
+
+LOCAL_ADDRESS = "local"
+NAMESPACE = "lessrl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayConnection:
+    """A cluster that this process is connected to, and whether it was started for this run alone."""
+
+    address: str
+    is_own: bool
+
+
+def connect(address: str, recipe: Recipe) -> RayConnection:
+    """Connect to `address`, or start a local Ray where it is "local".
+
+    Args:
+        address: "local", "auto" or host:port.
+    Raises:
+        UserError: no cluster answers there, or it lacks what the recipe claims.
+    """
+    if address == LOCAL_ADDRESS:
+        _start_local(recipe)
+        return RayConnection(address=LOCAL_ADDRESS, is_own=True)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"a Ray cluster must answer at {address}: {first}; start one with `ray start --head`, "
+            "or use --address local (--address or RAY_ADDRESS)"
+        ) from error
+    return RayConnection(address=address, is_own=False)
+
+
+def disconnect(connection: RayConnection) -> None:
+    """Leave the cluster; a local one ends with it."""
+    del connection
+    ray.shutdown()
+
+
+def check_claims(recipe: Recipe, cpus: float, gpus: float) -> None:
+    """The cluster must offer what all actors claim together.
+
+    Raises:
+        UserError: it does not.
+    """
+    offered = ray.cluster_resources()
+    for name, claimed in (("CPU", cpus), ("GPU", gpus)):
+        has = offered.get(name, 0.0)
+        if claimed > has + 1e-9:
+            raise UserError(
+                f"the cluster must offer {claimed:g} {name}s for all actors, it has {has:g}; add nodes or lower "
+                f"the claims of {recipe.name} (cluster.rollout, cluster.shaping, cluster.learner)"
+            )
+
+
+def _start_local(recipe: Recipe) -> None:
+    """A Ray on loopback whose token nobody else has, so that it cannot be used by other users of this machine."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    cluster = recipe.cluster
+    ray.init(
+        address=LOCAL_ADDRESS,
+        namespace=NAMESPACE,
+        num_cpus=cluster.local_cpus or None,
+        object_store_memory=cluster.object_store_bytes or None,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )

@@ -1,0 +1,208 @@
+"""The orchestrator's ports over Ray actors.
+
+A remote failure becomes a failure of ours at this border: an error that lessrl raised on purpose comes out as itself,
+anything else as RunFailed with its first cause.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from learner.batch_plan import BatchPlan
+from rollout.engine import EngineInfo
+from services.ports import RoundHandle, RoundOutcome, ShapedHandle
+from services.reports import Intent, RunReport
+from shaping.errors import LessrlError, RunFailed
+from shaping.records import GroupRequest
+from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
+
+CLOSE_SECONDS = 5.0
+
+
+async def result(reference: Any, role: str, group_id: str = "") -> Any:
+    """Await a remote call.
+
+    Raises:
+        LessrlError: raised by the actor on purpose, as it was.
+        RunFailed: anything else, with its first cause.
+    """
+    try:
+        return await reference
+    except RayTaskError as error:
+        cause = first_remote_cause(error)
+        if isinstance(cause, LessrlError):
+            raise cause from error
+        raise RunFailed(role=role, cause=f"{type(cause).__name__}: {_line(cause)}", group_id=group_id) from error
+    except RayActorError as error:
+        raise RunFailed(role=role, cause=f"its process ended: {_line(error)}", group_id=group_id) from error
+    except RayError as error:
+        raise RunFailed(role=role, cause=f"{type(error).__name__}: {_line(error)}", group_id=group_id) from error
+
+
+def first_remote_cause(error: BaseException) -> BaseException:
+    """Unwrap what Ray wrapped around the exception that an actor raised."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    return error
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no message"
+
+
+class RayRollout:
+    """RolloutPort over one RolloutActor."""
+
+    def __init__(self, actor: Any, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self._actor = actor
+
+    async def start(self) -> EngineInfo:
+        info: EngineInfo = await result(self._actor.start.remote(), "rollout")
+        return info
+
+    async def generate(self, request: GroupRequest) -> RoundHandle:
+        summary, group = self._actor.generate.remote(request)
+        return RoundHandle(ref=group, summary=await result(summary, "rollout", request.group_id))
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        await result(self._actor.connect_weights.remote(channel), "rollout")
+
+    async def stage_weights(self, layout: WeightLayout) -> None:
+        await result(self._actor.stage_weights.remote(layout), "rollout")
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        await result(self._actor.commit_weights.remote(manifest), "rollout")
+
+    async def discard_staged_weights(self) -> None:
+        await result(self._actor.discard_staged_weights.remote(), "rollout")
+
+    async def resume(self) -> None:
+        await result(self._actor.resume.remote(), "rollout")
+
+    async def close(self) -> None:
+        await close_politely([self._actor])
+
+
+class RayShaping:
+    """ShapingPort over one ShapingActor."""
+
+    def __init__(self, actor: Any, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self._actor = actor
+
+    async def start(self) -> None:
+        await result(self._actor.start.remote(), "shaping")
+
+    async def score(self, round_handle: RoundHandle) -> RoundOutcome:
+        group_id = round_handle.summary.group_id
+        outcome: RoundOutcome = await result(self._actor.score.remote(round_handle.ref), "shaping", group_id)
+        return outcome
+
+    async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle:
+        summary, samples = self._actor.shape.remote(*(each.ref for each in rounds))
+        return ShapedHandle(ref=samples, summary=await result(summary, "shaping", rounds[0].summary.group_id))
+
+    async def close(self) -> None:
+        """Nothing to save: the house ends the process."""
+
+
+class RayLearner:
+    """LearnerPort over the LearnerActors of all ranks. Each rank is sent only the groups that its part names."""
+
+    def __init__(self, actors: Sequence[Any], channel_backend: str) -> None:
+        self._actors = tuple(actors)
+        self._channel_backend = channel_backend
+
+    async def start(self) -> str:
+        address, port = await result(self._actors[0].free_address.remote(), "learner")
+        descriptions = await self._all([actor.start.remote(address, port) for actor in self._actors])
+        return f"{len(self._actors)} ranks, {descriptions[0]}"
+
+    async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
+        calls = []
+        for rank, actor in enumerate(self._actors):
+            indices = groups_of_rank(plan, rank)
+            calls.append(actor.step.remote(plan, step, indices, *(batch[index].ref for index in indices)))
+        results: list[StepResult] = await self._all(calls)
+        return results[0]
+
+    async def weight_layout(self) -> WeightLayout:
+        layout: WeightLayout = await result(self._actors[0].weight_layout.remote(), "learner")
+        return layout
+
+    async def open_channel(self, num_receivers: int) -> WeightChannel:
+        address, port = await result(self._actors[0].free_address.remote(), "learner")
+        return WeightChannel(backend=self._channel_backend, address=address, port=port, world_size=1 + num_receivers)
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        await self._all([actor.connect_weights.remote(channel) for actor in self._actors])
+
+    async def send_weights(self, policy_version: int) -> WeightManifest:
+        manifests: list[WeightManifest] = await self._all(
+            [actor.send_weights.remote(policy_version) for actor in self._actors]
+        )
+        return manifests[0]
+
+    async def export(self, directory: str) -> None:
+        await self._all([actor.export.remote(directory) for actor in self._actors])
+
+    async def close(self) -> None:
+        await close_politely(self._actors)
+
+    async def _all(self, references: Sequence[Any]) -> list[Any]:
+        """All ranks, or the first failure of any: a rank that failed leaves the others waiting in a collective."""
+        return list(await asyncio.gather(*(result(each, "learner") for each in references)))
+
+
+class RayControl:
+    """ControlPort over the control actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def report(self, report: RunReport) -> None:
+        await result(self._actor.report.remote(report), "orchestrator")
+
+    async def intent_after(self, generation: int) -> Intent:
+        intent: Intent = await result(self._actor.intent_after.remote(generation), "orchestrator")
+        return intent
+
+
+def groups_of_rank(plan: BatchPlan, rank: int) -> tuple[int, ...]:
+    """Indices of the groups that a rank's part of a plan names, rising."""
+    return tuple(
+        sorted(
+            {
+                size.group_index
+                for mini_batch in plan.mini_batches
+                for micro_batch in mini_batch.micro_batches[rank]
+                for size in micro_batch
+            }
+        )
+    )
+
+
+async def close_politely(actors: Sequence[Any]) -> None:
+    """Let actors close what they hold; one that does not answer in time is left to `kill`."""
+    pending = [asyncio.ensure_future(_quiet(actor.close.remote())) for actor in actors]
+    await asyncio.wait(pending, timeout=CLOSE_SECONDS)
+    for each in pending:
+        each.cancel()
+
+
+async def _quiet(reference: Any) -> None:
+    try:
+        await reference
+    except (RayError, GetTimeoutError):
+        return
+
+
+def kill(actors: Sequence[Any]) -> None:
+    """End the processes of actors."""
+    for actor in actors:
+        ray.kill(actor, no_restart=True)

@@ -1,0 +1,307 @@
+"""A recipe: everything a run needs, read from one YAML file and checked key by key.
+
+Only config files are imported here, so that reading a recipe needs neither torch nor Ray. What the values mean together
+is the business of services/plan.py.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from learner.config import LearnerConfig
+from rollout.config import RolloutConfig
+from shaping.components import ComponentSpec, parse_spec
+from shaping.config import RewardConfig, ShapingConfig
+from shaping.errors import RecipeError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Starting policy: a folder (relative to the recipe file) or a Hugging Face name."""
+
+    path: str
+    max_model_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where prompts come from. `evaluation` is never trained on."""
+
+    train: ComponentSpec
+    evaluation: ComponentSpec | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out accuracy inside the run: sampled, one response per problem, at the live policy version.
+
+    Args:
+        every_steps: 0 evaluates at the start and the end only.
+        num_problems: the first problems of the evaluation source.
+    """
+
+    every_steps: int = 0
+    num_problems: int = 256
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.num_problems < 1:
+            raise ValueError("every_steps must be >= 0 and num_problems >= 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineConfig:
+    """Longest seconds of each phase; a missed one ends the run and names itself."""
+
+    start_seconds: float = 900.0
+    group_seconds: float = 1800.0
+    step_seconds: float = 7200.0
+    weights_seconds: float = 900.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How long a run is and how far its parts may drift apart.
+
+    Args:
+        steps: learner steps.
+        max_staleness: how many versions behind the learner a group may start; 0 is exact and synchronous.
+        max_buffered_groups: shaped groups that may wait for the learner; 0 means what max_staleness allows.
+        max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step;
+            at this cap the step trains what it has.
+        group_attempts: times that one group is tried when its worker fails, before the run ends.
+    """
+
+    steps: int
+    max_staleness: int = 0
+    max_buffered_groups: int = 0
+    max_attempts_per_step: float = 4.0
+    group_attempts: int = 2
+    deadlines: DeadlineConfig = DeadlineConfig()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be >= 1, got {self.steps}")
+        if self.max_staleness < 0:
+            raise ValueError(f"max_staleness must be >= 0, got {self.max_staleness}")
+        if self.max_attempts_per_step < 1:
+            raise ValueError(f"max_attempts_per_step must be >= 1, got {self.max_attempts_per_step}")
+        if self.group_attempts < 1:
+            raise ValueError(f"group_attempts must be >= 1, got {self.group_attempts}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one actor of a role claims from Ray; fractions allowed. `num_threads` sets OMP_NUM_THREADS."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    num_threads: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """Actors and what they claim.
+
+    Args:
+        device: "cpu" or "cuda".
+        local_cpus: CPUs that a local Ray offers when none runs; 0 offers what the machine has.
+    """
+
+    device: typing.Literal["cpu", "cuda"] = "cuda"
+    num_shaping_workers: int = 1
+    rollout: Resources = Resources(num_cpus=1, num_gpus=1)
+    shaping: Resources = Resources(num_cpus=1)
+    learner: Resources = Resources(num_cpus=1, num_gpus=1)
+    local_cpus: float = 0
+    object_store_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """The control plane's address; port 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class Recipe(BaseModel):
+    """The whole of it. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    seed: int = 0
+    model: ModelConfig
+    data: DataConfig
+    rollout: RolloutConfig
+    shaping: ShapingConfig = ShapingConfig()
+    learner: LearnerConfig = LearnerConfig()
+    run: RunConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    control: ControlConfig = ControlConfig()
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], *, base_dir: Path, where: str) -> Self:
+        """Check a mapping; relative paths are resolved against `base_dir`.
+
+        Raises:
+            RecipeError: one line for the first wrong key or value.
+        """
+        prepared = {str(key): _prepare(value, _field_types(cls).get(str(key))) for key, value in raw.items()}
+        try:
+            recipe = cls.model_validate(prepared)
+        except ValidationError as error:
+            raise RecipeError(_explain(cls, error, where)) from error
+        return recipe.model_copy(update=_resolved_paths(recipe, base_dir))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, every default written out; parses back to an equal recipe."""
+        plain: dict[str, Any] = _plain(self.model_dump())
+        return plain
+
+    @property
+    def max_sequence_tokens(self) -> int:
+        """Longest prompt + response that an engine must hold."""
+        return self.rollout.max_prompt_tokens + self.rollout.sampling.max_response_tokens
+
+    @property
+    def content_hash(self) -> str:
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file; `overrides` maps dotted keys ("run.steps") to values.
+
+    Raises:
+        RecipeError: missing or unreadable file, or anything `Recipe.parse` refuses.
+    """
+    if not path.is_file():
+        raise RecipeError(f"a recipe must be a YAML file, found no file {path}; see deploy/recipes for some")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({path})") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"a recipe must be a mapping of keys, found {type(raw).__name__} ({path})")
+    for key, value in (overrides or {}).items():
+        _set_dotted(raw, key, value)
+    return Recipe.parse(raw, base_dir=path.parent.resolve(), where=str(path))
+
+
+def _set_dotted(raw: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise RecipeError(f"{key} cannot be set: {parent} is not a mapping")
+    node[last] = value
+
+
+def _field_types(owner: Any) -> dict[str, Any]:
+    """Names and types of a dataclass or of the recipe itself."""
+    hints = typing.get_type_hints(owner)
+    names = owner.model_fields if issubclass(owner, BaseModel) else [f.name for f in dataclasses.fields(owner)]
+    return {name: hints[name] for name in names}
+
+
+def _prepare(value: Any, hint: Any) -> Any:
+    """Turn what a recipe writes as `{kind: ..., option: ...}` into component specs, at any depth."""
+    if hint is None:
+        return value
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if ComponentSpec in options and isinstance(value, Mapping | str):
+        return parse_spec(value, "recipe")
+    for option in options:
+        if option is RewardConfig and isinstance(value, Mapping | str):
+            return _reward(value)
+        if typing.get_origin(option) is tuple and isinstance(value, list):
+            return [_prepare(each, typing.get_args(option)[0]) for each in value]
+        if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
+            inner = _field_types(option)
+            return {str(key): _prepare(each, inner.get(str(key))) for key, each in value.items()}
+    return value
+
+
+def _reward(value: Mapping[str, Any] | str) -> RewardConfig:
+    spec = parse_spec(value, "shaping.rewards")
+    options = dict(spec.options)
+    weight = options.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise RecipeError(f"weight must be a number, got {weight!r} (shaping.rewards.{spec.kind})")
+    return RewardConfig(kind=spec.kind, weight=float(weight), options=options)
+
+
+def _resolved_paths(recipe: Recipe, base_dir: Path) -> dict[str, Any]:
+    data = recipe.data
+    evaluation = _resolve_spec(data.evaluation, base_dir) if data.evaluation else None
+    return {
+        "model": dataclasses.replace(recipe.model, path=_resolve(recipe.model.path, base_dir)),
+        "data": DataConfig(train=_resolve_spec(data.train, base_dir), evaluation=evaluation),
+    }
+
+
+def _resolve_spec(spec: ComponentSpec, base_dir: Path) -> ComponentSpec:
+    path = spec.options.get("path")
+    if not isinstance(path, str) or spec.kind == "hub":
+        return spec
+    return ComponentSpec(kind=spec.kind, options={**spec.options, "path": str((base_dir / path).resolve())})
+
+
+def _resolve(path: str, base_dir: Path) -> str:
+    """A path stays a path when it looks like one; anything else is a Hugging Face name."""
+    if path.startswith(("./", "../", "/", "~")):
+        return str((base_dir / Path(path).expanduser()).resolve())
+    return path
+
+
+def _explain(cls: type[Recipe], error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    keys = [str(part) for part in first["loc"]]
+    place = f"{'.'.join(keys)} in {where}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(cls, keys[:-1])
+        close = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"unknown key {keys[-1]!r}; {hint} ({place})"
+    if first["type"] == "missing":
+        return f"{keys[-1]} must be given ({place})"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{message} ({place})"
+    return f"{message}, got {first['input']!r} ({place})"
+
+
+def _known_keys(owner: Any, keys: list[str]) -> list[str]:
+    for key in keys:
+        owner = _field_types(owner).get(key)
+        options = typing.get_args(owner) if typing.get_origin(owner) in (typing.Union, types.UnionType) else (owner,)
+        owner = next((o for o in options if dataclasses.is_dataclass(o)), None)
+        if owner is None:
+            return []
+    return sorted(_field_types(owner))
+
+
+def _plain(value: Any) -> Any:
+    """Data as YAML would hold it: specs become `{kind, ...options}`, tuples lists, enums their values."""
+    if isinstance(value, Mapping):
+        if set(value) == {"kind", "options"}:
+            return {"kind": value["kind"], **_plain(value["options"])}
+        if set(value) == {"kind", "weight", "options"}:
+            return {"kind": value["kind"], "weight": value["weight"], **_plain(value["options"])}
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value.value if hasattr(value, "value") and not isinstance(value, int | float) else value

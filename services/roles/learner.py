@@ -1,0 +1,77 @@
+"""The learner role: one rank behind the orchestrator's plan."""
+
+from collections.abc import Mapping
+
+from learner.batch_plan import BatchPlan
+from learner.learner import Learner
+from learner.torch_learner import torch_learner
+from learner.work import StepWork, rank_mini_batches
+from services.recipe import Recipe
+from services.schedules import sampling_at
+from shaping.components import import_module_of
+from shaping.memory_channel import MemoryChannel
+from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+
+
+class LearnerRole:
+    """One rank: puts the samples that the plan names in place, and trains."""
+
+    def __init__(self, learner: Learner, recipe: Recipe, rank: int) -> None:
+        self._learner = learner
+        self._rank = rank
+        self._entropy_source = recipe.rollout.sampling.entropy_source
+        self._sampling_at = sampling_at(recipe.rollout.sampling)
+
+    def start(self) -> str:
+        """Load; returns one line that describes this rank."""
+        info = self._learner.start()
+        return f"{info.description}, {info.num_parameters / 1e6:.2f}M parameters"
+
+    def step(self, plan: BatchPlan, step: int, groups: Mapping[int, tuple[TrainingSample, ...]]) -> StepResult:
+        """Train this rank's part.
+
+        Args:
+            groups: samples of every group that this rank's part names, by the group's index in the batch.
+        """
+        work = StepWork(
+            step=step,
+            policy_version=step,
+            temperature=self._sampling_at(step).temperature,
+            entropy_source=self._entropy_source,
+            mini_batches=rank_mini_batches(plan, self._rank, lambda size: groups[size.group_index][size.sample_index]),
+        )
+        return self._learner.step(work)
+
+    def weight_layout(self) -> WeightLayout:
+        return self._learner.weight_layout()
+
+    def connect_weights(self, channel: WeightChannel, memory: MemoryChannel | None = None) -> None:
+        self._learner.connect_weights(channel, memory)
+
+    def send_weights(self, policy_version: int) -> WeightManifest:
+        return self._learner.send_weights(policy_version)
+
+    def export(self, directory: str) -> None:
+        self._learner.export(directory)
+
+    def close(self) -> None:
+        self._learner.close()
+
+
+def build_learner_role(recipe: Recipe, rank: int, rendezvous: tuple[str, int]) -> LearnerRole:
+    """Rank `rank` of a run, not started. The DeepSpeed learner is imported only where it is asked for."""
+    if recipe.learner.engine == "torch":
+        learner = torch_learner(recipe.learner, model_path=recipe.model.path, seed=recipe.seed)
+        return LearnerRole(learner, recipe, rank)
+    module = import_module_of("learner", f"{recipe.learner.engine}_learner")
+    address, port = rendezvous
+    learner = module.deepspeed_learner(
+        recipe.learner,
+        model_path=recipe.model.path,
+        seed=recipe.seed,
+        rank=rank,
+        address=address,
+        port=port,
+        timeout_s=recipe.run.deadlines.weights_seconds,
+    )
+    return LearnerRole(learner, recipe, rank)

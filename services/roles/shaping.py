@@ -1,0 +1,51 @@
+"""The shaping role: groups in, a summary that travels and samples that stay."""
+
+from learner.batch_plan import SampleSize
+from services.ports import RoundOutcome, ShapedSummary
+from services.recipe import Recipe
+from shaping.groups import Drop
+from shaping.pipeline import DroppedGroup, ShapingPipeline
+from shaping.records import RolloutGroup
+from shaping.training import TrainingSample
+
+
+class ShapingRole:
+    """Splits what the pipeline gives into what the orchestrator sees and what the learner reads."""
+
+    def __init__(self, pipeline: ShapingPipeline) -> None:
+        self._pipeline = pipeline
+
+    def score(self, group: RolloutGroup) -> RoundOutcome:
+        """Rewards of one round; none when no rollout got a verdict."""
+        scored = self._pipeline.score(group)
+        if isinstance(scored, Drop):
+            return RoundOutcome(rewards=(), num_correct=0)
+        return RoundOutcome(rewards=tuple(scored.rewards.tolist()), num_correct=int(scored.correct.sum()))
+
+    def shape(self, rounds: tuple[RolloutGroup, ...]) -> tuple[ShapedSummary, tuple[TrainingSample, ...]]:
+        """Shape a finished group."""
+        result = self._pipeline.shape(rounds)
+        samples = () if isinstance(result, DroppedGroup) else result.samples
+        summary = ShapedSummary(
+            group_id=result.group_id,
+            samples=tuple(_size(index, sample) for index, sample in enumerate(samples)),
+            drop=result.drop if isinstance(result, DroppedGroup) else None,
+            metrics=result.metrics,
+            num_correct=result.num_correct,
+            num_scored=result.num_scored,
+            min_policy_version=min(each.min_policy_version for each in rounds),
+        )
+        return summary, samples
+
+
+def build_shaping_role(recipe: Recipe) -> ShapingRole:
+    return ShapingRole(ShapingPipeline(recipe.shaping))
+
+
+def _size(index: int, sample: TrainingSample) -> SampleSize:
+    return SampleSize(
+        group_index=0,
+        sample_index=index,
+        num_tokens=sample.num_tokens,
+        num_valid_tokens=sample.num_valid_tokens,
+    )

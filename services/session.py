@@ -1,0 +1,194 @@
+"""One run from its recipe to its summary: builds the house, starts every role, runs the orchestrator, closes.
+
+Knows which parts exist; how they are reached (Ray or this process) is decided by the house it is given.
+"""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from rollout.config import SamplingConfig
+from rollout.engine import EngineInfo
+from services.evaluator import Evaluator
+from services.failures import first_cause
+from services.orchestrator import Orchestrator, OrchestratorConfig
+from services.plan import buffer_config
+from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
+from services.recipe import Recipe
+from services.reports import Intent, RunDescription, RunEvent, RunReport, RunState, WorkerReport
+from services.roles.prompts import build_factory, build_renderer, evaluation_prompts
+from services.run_state import Happening
+from services.schedules import sampling_at
+from services.weight_sync import WeightSync
+from shaping.errors import RunFailed
+
+T = TypeVar("T")
+
+
+class House(Protocol):
+    """The roles of a run, however they are reached."""
+
+    @property
+    def rollout(self) -> Sequence[RolloutPort]: ...
+
+    @property
+    def shaping(self) -> Sequence[ShapingPort]: ...
+
+    @property
+    def learner(self) -> LearnerPort: ...
+
+
+class Listener(Protocol):
+    """Anything that follows a run: files, the live view."""
+
+    def show(self, report: RunReport) -> None: ...
+
+
+class Broadcast:
+    """ControlPort that passes every report on to listeners too."""
+
+    def __init__(self, control: ControlPort, listeners: Sequence[Listener]) -> None:
+        self._control = control
+        self._listeners = tuple(listeners)
+
+    async def report(self, report: RunReport) -> None:
+        for listener in self._listeners:
+            listener.show(report)
+        await self._control.report(report)
+
+    async def intent_after(self, generation: int) -> Intent:
+        return await self._control.intent_after(generation)
+
+
+async def run_session(recipe: Recipe, house: House, control: ControlPort, *, export_to: str) -> None:
+    """Start every role, train, and export the last policy.
+
+    Raises:
+        RunFailed: first cause first.
+        RunCancelled: the user asked for it.
+    """
+    starting = RunEvent(kind=Happening.STARTING.value, message="Starting workers", state=RunState.STARTING)
+    await control.report(starting)
+    renderer = build_renderer(recipe)
+    factory = build_factory(recipe, renderer)
+    held_out = evaluation_prompts(recipe, renderer)
+    workers_per_engine = await start_roles(recipe, house, control)
+    deadlines = recipe.run.deadlines
+    sync = WeightSync(
+        learner=house.learner,
+        rollout=house.rollout,
+        workers_per_engine=workers_per_engine,
+        deadline_seconds=deadlines.weights_seconds,
+    )
+    await sync.connect()
+    evaluator = None
+    if held_out:
+        evaluator = Evaluator(
+            prompts=held_out,
+            renderer=renderer,
+            sampling=sampling_at(_evaluation_sampling(recipe))(0),
+            rollout=house.rollout,
+            shaping=house.shaping,
+            seed=recipe.seed,
+            deadline_seconds=deadlines.step_seconds,
+            clock=time.monotonic,
+        )
+    orchestrator = Orchestrator(
+        orchestrator_config(recipe),
+        factory=factory,
+        rollout=house.rollout,
+        shaping=house.shaping,
+        learner=house.learner,
+        sync=sync,
+        evaluator=evaluator,
+        control=control,
+        clock=time.monotonic,
+    )
+    await orchestrator.run()
+    await house.learner.export(export_to)
+
+
+def orchestrator_config(recipe: Recipe) -> OrchestratorConfig:
+    """What the orchestrator takes of a recipe."""
+    return OrchestratorConfig(
+        buffer=buffer_config(recipe),
+        learner=recipe.learner,
+        seed=recipe.seed,
+        evaluate_every=recipe.evaluation.every_steps,
+        group_attempts=recipe.run.group_attempts,
+        group_seconds=recipe.run.deadlines.group_seconds,
+        step_seconds=recipe.run.deadlines.step_seconds,
+    )
+
+
+async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int:
+    """Start all roles at once and report each as it is ready.
+
+    Returns:
+        Weight receivers per engine.
+    Raises:
+        RunFailed: one did not start, or not within the deadline.
+    """
+    began = time.monotonic()
+
+    async def start(worker_id: str, role: str, work: Awaitable[T], describe: Callable[[T], str]) -> T:
+        ready = await work
+        worker = WorkerReport(
+            worker_id=worker_id,
+            role=role,
+            state="ready",
+            description=describe(ready),
+            start_seconds=time.monotonic() - began,
+        )
+        message = f"{worker_id} is ready after {worker.start_seconds:.0f} s: {worker.description}"
+        event = RunEvent(kind="worker_started", message=message, state=RunState.STARTING, workers=(worker,))
+        await control.report(event)
+        return ready
+
+    engines = [start(port.worker_id, "rollout", port.start(), _describe_engine) for port in house.rollout]
+    shapers = [start(port.worker_id, "shaping", port.start(), _describe_nothing) for port in house.shaping]
+    seconds = recipe.run.deadlines.start_seconds
+    try:
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
+            infos = [tasks.create_task(each) for each in engines]
+            for shaper in shapers:
+                tasks.create_task(shaper)
+            tasks.create_task(start("learner", "learner", house.learner.start(), str))
+    except TimeoutError as error:
+        cause = f"not every worker was ready within {seconds:g} s (run.deadlines.start_seconds)"
+        raise RunFailed(role="orchestrator", cause=cause) from error
+    except BaseExceptionGroup as failures:
+        raise first_cause(failures) from failures
+    return max(info.result().num_workers for info in infos)
+
+
+def _evaluation_sampling(recipe: Recipe) -> SamplingConfig:
+    return dataclasses.replace(recipe.rollout.sampling, temperature=recipe.evaluation.temperature)
+
+
+def _describe_engine(info: EngineInfo) -> str:
+    proof = f"log-prob within {info.max_logprob_error:.0e}, entropy within {info.max_entropy_error:.0e} nats"
+    return f"{info.description}; proof: {proof}"
+
+
+def _describe_nothing(ready: None) -> str:
+    del ready
+    return "shaping pipeline"
+
+
+def describe_run(recipe: Recipe, *, run_id: str, run_dir: str) -> RunDescription:
+    """What the control plane shows of a recipe."""
+    return RunDescription(
+        run_id=run_id,
+        name=recipe.name,
+        model=recipe.model.path.rsplit("/", 1)[-1],
+        algorithm=recipe.shaping.estimator.kind,
+        shaping="+".join(shaper.kind for shaper in recipe.shaping.shapers) or "none",
+        seed=recipe.seed,
+        total_steps=recipe.run.steps,
+        recipe_hash=recipe.content_hash,
+        run_dir=run_dir,
+        recipe=recipe.as_dict(),
+    )

@@ -1,0 +1,169 @@
+"""The shaping pipeline (DESIGN hops 4 to 7): the rounds of a group in, training samples or a drop with its reason out.
+
+Flow: score -> transforms -> segments -> base advantages -> shapers -> samples. Everything it does is a pure function of
+the group and the recipe. Knows no queue, process or learner.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from shaping.checks import FloatArray
+from shaping.components import Component, load
+from shaping.config import ShapingConfig
+from shaping.errors import RecipeError
+from shaping.estimators.base import AdvantageEstimator
+from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, ShapedGroup
+from shaping.metrics import Metric, merge_metrics
+from shaping.metrics_group import advantage_metrics, outcome_metrics, score_metrics, segment_metrics, verdict_metrics
+from shaping.records import RolloutGroup, merge_rounds
+from shaping.samples import to_samples
+from shaping.scoring import RewardSum, build_rewards, load_rewards, score_group
+from shaping.segments import segment_group
+from shaping.shapers.base import Shaper
+from shaping.signals import Signal
+from shaping.training import TrainingSample
+from shaping.transforms.base import GroupTransform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainableGroup:
+    """A group that goes to the learner.
+
+    Args:
+        num_correct, num_scored: rollouts as scored, before any transform.
+        shaped: what its advantages follow from, for explanations; `samples` alone is what the learner reads.
+        metrics: numbers of this group, to be merged over groups.
+    """
+
+    group_id: str
+    prompt_id: str
+    samples: tuple[TrainingSample, ...]
+    shaped: ShapedGroup
+    num_correct: int
+    num_scored: int
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedGroup:
+    """A group that is not trained; `num_scored` is 0 when no rollout was decided."""
+
+    group_id: str
+    prompt_id: str
+    drop: Drop
+    num_correct: int
+    num_scored: int
+    metrics: dict[str, Metric]
+
+
+ShapingResult = TrainableGroup | DroppedGroup
+"""What became of a group. Two types instead of one with gaps: a TrainableGroup has samples, a DroppedGroup a reason."""
+
+
+class ShapingPipeline:
+    """Scores and shapes groups as a recipe says.
+
+    Args:
+        config: the recipe's `shaping`.
+    Raises:
+        RecipeError: an unknown kind or option, kinds that exclude each other, or not exactly one deciding reward.
+    """
+
+    def __init__(self, config: ShapingConfig, *, where: str = "shaping") -> None:
+        rewards = load_rewards(config.rewards, f"{where}.rewards")
+        transforms = [load("shaping.transforms", spec, f"{where}.transforms") for spec in config.transforms]
+        estimator = load("shaping.estimators", config.estimator, f"{where}.estimator")
+        shapers = [load("shaping.shapers", spec, f"{where}.shapers") for spec in config.shapers]
+        self.config = config
+        self.components: tuple[Component, ...] = (*rewards, *transforms, estimator, *shapers)
+        _check_conflicts(self.components, where)
+        self._rewards: RewardSum = build_rewards(config.rewards, rewards, f"{where}.rewards")
+        self._transforms: list[GroupTransform] = [component.build() for component in transforms]
+        self._estimator: AdvantageEstimator = estimator.build()
+        self._shapers: list[Shaper] = [component.build() for component in shapers]
+
+    @property
+    def needs(self) -> frozenset[Signal]:
+        """Signals that the run must supply; VERDICTS come from the rewards themselves."""
+        return frozenset[Signal]().union(*(component.needs for component in self.components))
+
+    def score(self, group: RolloutGroup) -> ScoredGroup | Drop:
+        """Rewards and verdicts of a group or of one round of it."""
+        return score_group(group, self._rewards)
+
+    def shape(self, rounds: tuple[RolloutGroup, ...]) -> ShapingResult:
+        """Score and shape a group out of its finished rounds, in round order."""
+        group = merge_rounds(rounds)
+        return self.shape_scored(group, self.score(group))
+
+    def shape_scored(self, group: RolloutGroup, scored: ScoredGroup | Drop) -> ShapingResult:
+        """The rest of `shape`, for a group whose merged rounds were scored already."""
+        if isinstance(scored, Drop):
+            return _dropped(group, scored, verdict_metrics(scored.excluded))
+        metrics = verdict_metrics((*scored.verdicts, *scored.excluded)) | score_metrics(scored)
+        kept = _transform(scored, self._transforms)
+        if isinstance(kept, Drop):
+            return _dropped(group, kept, metrics, scored)
+        if kept.group.num_response_tokens == 0:
+            drop = Drop(reason=DropReason.EMPTY, detail="no rollout has response tokens")
+            return _dropped(group, drop, metrics, scored)
+        segmented = segment_group(kept, self.config.segments)
+        shaped, shaper_metrics = self._shape(segmented)
+        metrics = metrics | segment_metrics(segmented) | advantage_metrics(shaped) | shaper_metrics
+        if self.config.drop_without_signal and not any(row.any() for row in shaped.advantages):
+            drop = Drop(reason=DropReason.NO_SIGNAL, detail="every advantage of the group is 0")
+            return _dropped(group, drop, metrics, scored)
+        return TrainableGroup(
+            group_id=group.group_id,
+            prompt_id=group.prompt.prompt_id,
+            samples=to_samples(shaped),
+            shaped=shaped,
+            num_correct=int(scored.correct.sum()),
+            num_scored=scored.group.group_size,
+            metrics=metrics | outcome_metrics(None),
+        )
+
+    def _shape(self, segmented: SegmentedGroup) -> tuple[ShapedGroup, dict[str, Metric]]:
+        base = self._estimator.advantages(segmented.scored)
+        multipliers: tuple[FloatArray, ...] = tuple(np.ones(len(row), np.float32) for row in base)
+        advantages = base
+        parts: list[dict[str, Metric]] = []
+        for shaper in self._shapers:
+            result = shaper.multipliers(segmented, advantages)
+            multipliers = _times(multipliers, result.multipliers)
+            advantages = _times(base, multipliers)
+            parts.append(result.metrics)
+        shaped = ShapedGroup(segmented=segmented, base_advantages=base, multipliers=multipliers, advantages=advantages)
+        return shaped, merge_metrics(parts)
+
+
+def _transform(scored: ScoredGroup, transforms: list[GroupTransform]) -> ScoredGroup | Drop:
+    start: ScoredGroup | Drop = scored
+    return reduce(lambda kept, t: kept if isinstance(kept, Drop) else t.transform(kept), transforms, start)
+
+
+def _times(left: tuple[FloatArray, ...], right: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
+    return tuple(a * b for a, b in zip(left, right, strict=True))
+
+
+def _dropped(
+    group: RolloutGroup, drop: Drop, metrics: dict[str, Metric], scored: ScoredGroup | None = None
+) -> DroppedGroup:
+    return DroppedGroup(
+        group_id=group.group_id,
+        prompt_id=group.prompt.prompt_id,
+        drop=drop,
+        num_correct=int(scored.correct.sum()) if scored else 0,
+        num_scored=scored.group.group_size if scored else 0,
+        metrics=metrics | outcome_metrics(drop.reason),
+    )
+
+
+def _check_conflicts(components: tuple[Component, ...], where: str) -> None:
+    present = {component.kind for component in components}
+    for component in components:
+        clash = sorted(component.conflicts & present)
+        if clash:
+            raise RecipeError(f"{component.kind} cannot run with {', '.join(clash)}; remove one of them ({where})")

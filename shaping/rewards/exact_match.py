@@ -1,0 +1,44 @@
+"""exact_match: 1 when the response is the reference answer, white space at both ends aside.
+
+Formula: 1 if strip(response) == strip(reference) (both lower case with `ignore_case`), else 0. Always decided.
+"""
+
+from dataclasses import dataclass
+
+from shaping.groups import Verdict, VerdictStatus
+from shaping.records import Prompt, Rollout
+from shaping.rewards.base import RewardResult
+from shaping.signals import Signal
+
+NEEDS: frozenset[Signal] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Args:
+    ignore_case: compare without regard to case.
+    decides: whether this reward decides which rollouts are correct.
+    """
+
+    ignore_case: bool = False
+    decides: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExactMatch:
+    config: Config
+
+    @property
+    def decides_correctness(self) -> bool:
+        return self.config.decides
+
+    def score(self, rollout: Rollout, prompt: Prompt) -> RewardResult:
+        found, wanted = rollout.response_text.strip(), prompt.reference_answer.strip()
+        if self.config.ignore_case:
+            found, wanted = found.casefold(), wanted.casefold()
+        status = VerdictStatus.CORRECT if found == wanted else VerdictStatus.WRONG
+        return RewardResult(value=float(found == wanted), verdict=Verdict(status=status, extracted=found))
+
+
+def build(config: Config) -> ExactMatch:
+    return ExactMatch(config)
