@@ -213,8 +213,9 @@ class DeepSpeedEngine:
         torch.set_rng_state(client_state["random_state"])
 
     def close(self) -> None:
-        self._engine.destroy()
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            self._engine.destroy()
+            dist.destroy_process_group()
 
 
 def _forget_warm_up_step(optimizer: torch.optim.Optimizer) -> None:

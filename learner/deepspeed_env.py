@@ -3,6 +3,7 @@
 Imports nothing heavy, so that whoever starts the process can ask for it.
 """
 
+import ipaddress
 from typing import Literal
 
 
@@ -23,7 +24,8 @@ def worker_environment(
         local_rank: index of this rank's GPU among the devices its process can see; 0 where it sees only its own.
         num_threads: OpenMP threads. More threads than free cores slow a rank down many times over.
     """
-    return {
+    local = {"GLOO_SOCKET_IFNAME": "lo"} if is_loopback(address) else {}
+    return local | {
         "DS_ACCELERATOR": device,
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
@@ -33,3 +35,11 @@ def worker_environment(
         "OMP_NUM_THREADS": str(num_threads),
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address can only be reached from its own machine."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import xxhash
@@ -102,7 +103,7 @@ class Learner:
             policy_version=work.policy_version + 1,
             num_updates=len(work.mini_batches),
             num_valid_tokens=sum(each.num_valid_tokens for each in work.mini_batches),
-            metrics=_final_values(merged),
+            metrics=metric_values(merged),
         )
 
     def _accumulate(
@@ -195,7 +196,7 @@ class Learner:
         ]
         return combine_weights(tuple(parts), signals.shape[1], signals.device)
 
-    def _refuse(self, found: str, work: StepWork, index: int) -> None:
+    def _refuse(self, found: str, work: StepWork, index: int) -> NoReturn:
         self._engine.discard_gradient()
         where = f"step {work.step}, update {index + 1} of {len(work.mini_batches)}"
         raise RunFailed(role="learner", cause=f"{found} in {where}; the update was not taken")
@@ -312,7 +313,3 @@ def _size_metrics(batches: list[Microbatch]) -> dict[str, Metric]:
         "learner_tokens": Sum(num_tokens),
         "learner_padding_share": Mean(num_padding, num_tokens + num_padding),
     }
-
-
-def _final_values(metrics: dict[str, Metric]) -> dict[str, float]:
-    return metric_values(metrics)

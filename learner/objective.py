@@ -3,7 +3,6 @@
 Knows no engine: scores come in, a scalar and metrics go out.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -135,72 +134,69 @@ def micro_batch_loss(
         A scalar whose sum over micro-batches and ranks is the loss, and metrics that merge over them.
     """
     logprobs, entropies = scores.unbind(0)
-    mask = batch.loss_mask
-    spread = _spreader(mask)
-    policy = objective.loss.loss(
-        LossInputs(
-            policy_logprobs=logprobs,
-            behavior_logprobs=batch.behavior_logprobs,
-            reference_logprobs=reference_logprobs,
-            policy_entropies=entropies.detach(),
-            advantages=batch.advantages,
-            loss_mask=mask,
-            weights=spread(token_weights.weights),
-            clip_low=None if token_weights.clip_low is None else spread(token_weights.clip_low),
-            clip_high=None if token_weights.clip_high is None else spread(token_weights.clip_high),
-            sequence_ids=batch.sequence_ids,
-            num_valid_tokens=counts.num_valid_tokens,
-        )
-    )
-    terms = {"policy": policy.loss}
-    metrics = [policy.metrics]
+    mask, num_valid = batch.loss_mask, counts.num_valid_tokens
+    policy = objective.loss.loss(_loss_inputs(batch, scores, reference_logprobs, token_weights, num_valid))
+    terms, metrics = {"policy": policy.loss}, [policy.metrics]
     if reference_logprobs is not None:
         estimates = kl_estimate(logprobs, reference_logprobs, objective.kl.estimator)
-        terms["kl"] = objective.kl.coefficient * token_mean(estimates, mask, counts.num_valid_tokens)
+        terms["kl"] = objective.kl.coefficient * token_mean(estimates, mask, num_valid)
         metrics.append(mean_metrics({"learner_kl_nats": estimates}, mask))
+    inputs = RegulariserInputs(
+        policy_logprobs=logprobs,
+        policy_entropies=entropies,
+        loss_mask=mask,
+        hint_mask=batch.hint_mask,
+        num_valid_tokens=num_valid,
+        num_hint_tokens=counts.num_hint_tokens,
+        step=step,
+    )
     for kind, regulariser in objective.regularisers:
-        output = regulariser.term(
-            RegulariserInputs(
-                policy_logprobs=logprobs,
-                policy_entropies=entropies,
-                loss_mask=mask,
-                hint_mask=batch.hint_mask,
-                num_valid_tokens=counts.num_valid_tokens,
-                num_hint_tokens=counts.num_hint_tokens,
-                step=step,
-            )
-        )
+        output = regulariser.term(inputs)
         terms[kind] = output.loss
         metrics.append(output.metrics)
     # The last term keeps every parameter in the graph where a micro-batch has nothing to train: all ranks must run the
     # same backward hooks.
     total = torch.stack(list(terms.values())).sum() + 0.0 * logprobs.sum()
-    metrics.append(
-        mean_metrics(
-            {"learner_entropy_nats": entropies, "learner_token_weight_mean": spread(token_weights.weights)}, mask
-        )
-    )
-    metrics.append(_term_metrics(terms, total, batch, counts))
+    weights = _spread(token_weights.weights, mask)
+    metrics.append(mean_metrics({"learner_entropy_nats": entropies, "learner_token_weight_mean": weights}, mask))
+    metrics.append(_term_metrics(terms, total, batch, num_valid))
     return total, merge_metrics(metrics)
 
 
-def _spreader(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+def _loss_inputs(
+    batch: Microbatch,
+    scores: torch.Tensor,
+    reference_logprobs: torch.Tensor | None,
+    token_weights: TokenWeights,
+    num_valid_tokens: int,
+) -> LossInputs:
+    mask = batch.loss_mask
+    return LossInputs(
+        policy_logprobs=scores[0],
+        behavior_logprobs=batch.behavior_logprobs,
+        reference_logprobs=reference_logprobs,
+        policy_entropies=scores[1].detach(),
+        advantages=batch.advantages,
+        loss_mask=mask,
+        weights=_spread(token_weights.weights, mask),
+        clip_low=None if token_weights.clip_low is None else _spread(token_weights.clip_low, mask),
+        clip_high=None if token_weights.clip_high is None else _spread(token_weights.clip_high, mask),
+        sequence_ids=batch.sequence_ids,
+        num_valid_tokens=num_valid_tokens,
+    )
+
+
+def _spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """From values of trained tokens [N] to values of scored tokens [S], 0 elsewhere."""
-
-    def spread(values: torch.Tensor) -> torch.Tensor:
-        out = torch.zeros(len(mask), dtype=values.dtype, device=values.device)
-        out[mask] = values
-        return out
-
-    return spread
+    out = torch.zeros(len(mask), dtype=values.dtype, device=values.device)
+    out[mask] = values
+    return out
 
 
 def _term_metrics(
-    terms: dict[str, torch.Tensor], total: torch.Tensor, batch: Microbatch, counts: UpdateCounts
+    terms: dict[str, torch.Tensor], total: torch.Tensor, batch: Microbatch, num_valid_tokens: int
 ) -> dict[str, Metric]:
     """Shares of the loss as token means: share x tokens of the update, over the tokens of this micro-batch."""
     values = torch.stack([total, *terms.values(), batch.loss_mask.sum()]).detach().double().tolist()
     names = ["learner_loss", *(f"learner_{name}_loss" for name in terms)]
-    return {
-        name: Mean(value * counts.num_valid_tokens, values[-1]) for name, value in zip(names, values[:-1], strict=True)
-    }
+    return {name: Mean(value * num_valid_tokens, values[-1]) for name, value in zip(names, values[:-1], strict=True)}

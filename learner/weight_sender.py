@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
 
+from learner.deepspeed_env import is_loopback
 from shaping.errors import RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.training import WeightChannel
@@ -83,7 +84,15 @@ def open_sender(channel: WeightChannel, memory: MemoryChannel | None, timeout_s:
 
 def _process_group(channel: WeightChannel, store: PrefixStore, timeout: timedelta) -> ProcessGroup:
     if channel.backend == "gloo":
-        return ProcessGroupGloo(store, 0, channel.world_size, timeout)
+        gloo = ProcessGroupGloo._Options()
+        gloo._timeout = timeout
+        # A local channel listens on loopback only; otherwise torch picks the interface (GLOO_SOCKET_IFNAME).
+        gloo._devices = [
+            ProcessGroupGloo.create_device(hostname=channel.address)
+            if is_loopback(channel.address)
+            else ProcessGroupGloo.create_default_device()
+        ]
+        return ProcessGroupGloo(store, 0, channel.world_size, gloo)
     # Only CUDA builds of torch have NCCL, so the name is looked up where it is used.
     options = torch.distributed.ProcessGroupNCCL.Options()
     options._timeout = timeout

@@ -88,8 +88,9 @@ def load_prompts(table: Table, options: RowOptions) -> LoadedPrompts:
     """
     if not table.rows:
         raise DataError(f"a data set must hold at least one row, found none ({table.where})")
-    if options.on_bad_row == "refuse" or all(row.fault for row in table.rows):
-        _refuse_unread(table)
+    if all(row.fault for row in table.rows):
+        first_row = table.rows[0]
+        raise DataError(f"{first_row.fault} ({table.where}, {table.unit} {first_row.number}); no other row can be read")
     fields = _Fields(
         prompt=find_prompt_field(table, options.prompt_field),
         answer=find_answer_field(table, options.answer_field),
@@ -117,12 +118,6 @@ def load_prompts(table: Table, options: RowOptions) -> LoadedPrompts:
             f"({table.where}, {table.unit} {first.number})"
         )
     return LoadedPrompts(prompts=tuple(prompts), has_solution_steps=bool(fields.steps), skipped_rows=tuple(skipped))
-
-
-def _refuse_unread(table: Table) -> None:
-    for row in table.rows:
-        if row.fault:
-            raise _at_row(table, row, row.fault)
 
 
 def _at_row(table: Table, row: Row, problem: str) -> DataError:

@@ -9,7 +9,8 @@ from typing import Any
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 from rollout.vllm_sampler import add_entropies, missing_names
-from rollout.vllm_weights import BACKEND, StagedWeightTransfer
+from rollout.vllm_terms import WEIGHT_BACKEND
+from rollout.vllm_weights import StagedWeightTransfer
 from rollout.weight_checks import layout_from_plain
 
 
@@ -53,4 +54,4 @@ class RolloutExtension:
         self.weight_transfer_engine.discard()
 
 
-WeightTransferEngineFactory.register_engine(BACKEND, StagedWeightTransfer)
+WeightTransferEngineFactory.register_engine(WEIGHT_BACKEND, StagedWeightTransfer)

@@ -77,8 +77,8 @@ class EntropySampler(Sampler):
         return tensors
 
 
-class EntropySamplerV2(SamplerV2):
-    """Sampler of the V2 model runner (CUDA), with entropies."""
+class EntropyColumnV2:
+    """What the V2 model runner's sampler is given beside its own; apart, so that it runs without a GPU."""
 
     reports_raw_entropies: bool
     _processed_entropies: torch.Tensor | None
@@ -87,17 +87,21 @@ class EntropySamplerV2(SamplerV2):
         # Before super(): top-k and top-p may mask the logits in place.
         raw = entropies_of(logits) if self.reports_raw_entropies else None
         self._processed_entropies = None
-        output = super().__call__(logits, input_batch)
+        output = super().__call__(logits, input_batch)  # type: ignore[misc]
         entropies = self._processed_entropies if raw is None else raw
         if output.logprobs_tensors is not None and entropies is not None:
             write_entropies(output.logprobs_tensors, entropies)
         return output
 
     def sample(self, *args: Any, return_logprobs: bool = False, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        sampled, processed_logits = super().sample(*args, return_logprobs=return_logprobs, **kwargs)
+        sampled, processed_logits = super().sample(*args, return_logprobs=return_logprobs, **kwargs)  # type: ignore[misc]
         if return_logprobs and not self.reports_raw_entropies:
             self._processed_entropies = entropies_of(processed_logits)
         return sampled, processed_logits
+
+
+class EntropySamplerV2(EntropyColumnV2, SamplerV2):
+    """Sampler of the V2 model runner (CUDA), with entropies."""
 
 
 def missing_names(sampler: Any) -> list[str]:

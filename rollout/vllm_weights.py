@@ -5,6 +5,7 @@ Buckets arrive in a thread, beside the live weights, while generation goes on; v
 """
 
 import threading
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,6 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from rollout.process_group_receiver import ProcessGroupReceiver
 from rollout.weight_staging import StagedWeights, receive_all, unpack
 from shaping.training import WeightChannel, WeightLayout
-
-BACKEND = "lessrl"
 
 
 @dataclass
@@ -52,6 +51,7 @@ class StagedWeightTransfer(WeightTransferEngine):
     _thread: threading.Thread | None = None
     _staged: StagedWeights | None = None
     _failure: str = ""
+    _parameter_names: Set[str] = frozenset()
 
     def init_transfer_engine(self, init_info: ChannelInfo) -> None:
         channel = WeightChannel(
@@ -67,6 +67,8 @@ class StagedWeightTransfer(WeightTransferEngine):
             timeout_s=init_info.timeout_s,
             device=self.device,
         )
+        # Tied parameters count once here; during a reload vLLM gives each its own placeholder.
+        self._parameter_names = {name for name, _ in self.model.named_parameters()}
 
     def stage(self, layout: WeightLayout) -> str:
         """Start receiving in a thread. Returns what is wrong, or "" where it started."""
@@ -108,9 +110,8 @@ class StagedWeightTransfer(WeightTransferEngine):
         staged, self._staged = self._staged, None
         if staged is None:
             raise RuntimeError("no weights are staged in this worker")
-        expected = {name for name, _ in self.model.named_parameters()}
         loaded = self.model.load_weights(unpack(staged))
-        missing = sorted(expected - loaded) if loaded is not None else []
+        missing = sorted(self._parameter_names - loaded)
         if missing:
             raise RuntimeError(f"{len(missing)} parameters were not loaded: {missing[:5]}")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 PREFIX = "less_"
+_UNITS = frozenset({"nats", "tokens", "rollouts", "count", "share", "s", "versions"})
 _PROMETHEUS_UNITS = {"share": "ratio", "s": "seconds"}
 
 
@@ -35,6 +36,7 @@ class StepMetric:
         name: as in StepReport.metrics; at most one `{label}`.
         formula: what is divided by what, or summed over what.
         values: the closed set of the label; empty where the recipe decides (names of rewards).
+        stem: what the Prometheus name is made of where another metric would have the same; "" takes `name`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class StepMetric:
     help: str
     formula: str
     values: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def label(self) -> str | None:
@@ -51,13 +54,14 @@ class StepMetric:
 
     @property
     def unit(self) -> str:
-        """The last word of the name: "share" is a ratio of 0 to 1, "value" and "norm" have no unit."""
-        return self.name.rsplit("_", 1)[-1]
+        """The last word of the name where it is one; "share" is a part of a whole, "1" has no unit."""
+        last = self.name.rsplit("_", 1)[-1]
+        return last if last in _UNITS else "1"
 
     @property
     def family(self) -> str:
         """Prometheus name: the name without its placeholder, base units in full, `_total` for counters."""
-        base = self.name.replace(f"_{{{self.label}}}", "")
+        base = self.stem or self.name.replace(f"_{{{self.label}}}", "")
         for unit, base_unit in _PROMETHEUS_UNITS.items():
             if self.unit == unit:
                 base = base.removesuffix(unit) + base_unit

@@ -80,8 +80,55 @@ _ADVANTAGES = (
     StepMetric("less_kept_mass_share", _MEAN, "Advantage mass that LESS leaves", "sum |after| / sum |before|"),
     StepMetric("less_net_mass_share", _MEAN, "Signed advantage mass that LESS leaves", "sum after / sum |before|"),
 )
+# Means are over the trained tokens of all updates of the step unless the formula says otherwise.
 _LEARNER = (
     StepMetric("learner_staleness_versions", _MEAN, "Versions a trained group was behind", "sum over groups / groups"),
+    StepMetric("learner_loss", _MEAN, "Loss", "sum of all its terms"),
+    StepMetric(
+        "learner_{term}_loss",
+        _MEAN,
+        "One term of the loss, coefficient included",
+        "mean over trained tokens",
+        stem="learner_loss_term",
+    ),
+    StepMetric("learner_entropy_nats", _MEAN, "Token entropy in the learner", "sum of entropies / trained tokens"),
+    StepMetric("learner_kl_nats", _MEAN, "KL to the reference, by the recipe's estimator", "sum / trained tokens"),
+    StepMetric("learner_hint_nll_nats", _MEAN, "Negative log-likelihood of hint tokens", "sum / hint tokens"),
+    StepMetric(
+        "learner_clip_{side}_share",
+        _MEAN,
+        "Tokens whose importance ratio was clipped, by the bound it met",
+        "clipped tokens / trained tokens",
+        ("low", "high", "dual"),
+    ),
+    StepMetric("learner_importance_ratio_mean", _MEAN, "exp(policy - behavior log-prob)", "sum / trained tokens"),
+    StepMetric("learner_importance_ratio_max", _MAX, "Largest importance ratio", "over trained tokens"),
+    StepMetric("learner_token_weight_mean", _MEAN, "Product of the token plans' weights", "sum / trained tokens"),
+    StepMetric(
+        "learner_{quantity}_difference_mean_nats",
+        _MEAN,
+        "Mismatch of sampler and learner on the same tokens, before the step's first update",
+        "sum of |learner - sampler| / trained tokens",
+        ("logprob", "entropy"),
+    ),
+    StepMetric(
+        "learner_{quantity}_difference_max_nats",
+        _MAX,
+        "Largest mismatch of sampler and learner, before the step's first update",
+        "largest |learner - sampler| over trained tokens",
+        ("logprob", "entropy"),
+    ),
+    StepMetric("learner_grad_norm", _MEAN, "Global gradient norm before clipping", "mean over updates"),
+    StepMetric("learner_learning_rate", _MEAN, "Learning rate", "mean over updates"),
+    StepMetric("learner_tokens", _SUM, "Tokens in forward passes, padding left out", "tokens over updates"),
+    StepMetric("learner_padding_share", _MEAN, "Padding in forward passes", "padding / (tokens + padding)"),
+    StepMetric(
+        "learner_{phase}_s",
+        _MAX,
+        "Time of a learner step by phase",
+        "seconds of the slowest rank",
+        ("plan", "forward", "backward", "optimizer"),
+    ),
 )
 
 FAMILIES = (

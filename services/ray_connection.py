@@ -1,5 +1,6 @@
 """One explicit Ray: the cluster that the user names, or a local one of our own. Never a second one by accident."""
 
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def connect(address: str, recipe: Recipe) -> RayConnection:
         _start_local(recipe)
         return RayConnection(address=LOCAL_ADDRESS, is_own=True)
     try:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
@@ -66,9 +67,12 @@ def check_claims(recipe: Recipe, cpus: float, gpus: float) -> None:
 
 
 def _start_local(recipe: Recipe) -> None:
-    """A Ray on loopback whose token nobody else has, so that it cannot be used by other users of this machine."""
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    """A Ray on loopback whose token nobody else has, so that other users of this machine cannot use it.
+
+    Ray turns token mode on by itself where RAY_AUTH_MODE is unset; with a token in the environment it writes none to
+    the user's home.
+    """
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     cluster = recipe.cluster
     ray.init(
         address=LOCAL_ADDRESS,
@@ -77,5 +81,6 @@ def _start_local(recipe: Recipe) -> None:
         object_store_memory=cluster.object_store_bytes or None,
         include_dashboard=False,
         log_to_driver=False,
+        logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )

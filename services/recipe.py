@@ -114,7 +114,7 @@ class ClusterConfig:
 
     Args:
         device: "cpu" or "cuda".
-        local_cpus: CPUs that a local Ray offers when none runs; 0 offers what the machine has.
+        local_cpus: CPUs that a local Ray offers; 0 offers what the machine has. Whole: Ray does not start with a fraction.
     """
 
     device: typing.Literal["cpu", "cuda"] = "cuda"
@@ -122,7 +122,7 @@ class ClusterConfig:
     rollout: Resources = Resources(num_cpus=1, num_gpus=1)
     shaping: Resources = Resources(num_cpus=1)
     learner: Resources = Resources(num_cpus=1, num_gpus=1)
-    local_cpus: float = 0
+    local_cpus: int = 0
     object_store_bytes: int = 0
 
 

@@ -9,7 +9,7 @@ from shaping.training import TrainingSample
 
 
 def to_samples(shaped: ShapedGroup) -> tuple[TrainingSample, ...]:
-    """One sample per rollout that has response tokens, in rollout order.
+    """One sample per rollout that has response tokens, in rollout order; `rollout_index` counts the scored rollouts.
 
     All arrays are [L], L = prompt + hint + response tokens. Only response tokens are in the loss mask; log-probs,
     advantages and entropies are 0 before them.

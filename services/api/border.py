@@ -12,7 +12,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.problems import problem_response
+from services.api.problems import REQUEST_ID_HEADER, problem_response
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,13 @@ class BorderConfig:
     max_body_bytes: longer bodies are refused.
     """
 
-    allowed_hosts: Collection[str] | None = frozenset({"127.0.0.1", "localhost", "[::1]"})
+    allowed_hosts: Collection[str] | None = LOOPBACK_NAMES
     max_body_bytes: int = 1 << 20
+
+
+def border_of(host: str) -> BorderConfig:
+    """The border of a server bound to `host`: loopback serves loopback names only, any other address any name."""
+    return BorderConfig() if host in LOOPBACK_HOSTS else BorderConfig(allowed_hosts=None)
 
 
 class _TooLong(Exception):
@@ -50,7 +58,7 @@ class Border:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
         refused = self._refuse_host(scope, request_id)

@@ -12,18 +12,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
+REQUEST_ID_HEADER = "X-Request-Id"
 URN = "urn:lessrl:problem:"
 
 logger = logging.getLogger(__name__)
-
-_SLUGS = {
-    400: "malformed",
-    403: "forbidden",
-    404: "not-found",
-    405: "method-not-allowed",
-    413: "body-too-large",
-    503: "not-ready",
-}
 
 
 class ErrorDetail(BaseModel):
@@ -81,7 +73,8 @@ def problem_response(
         "instance": f"urn:uuid:{request_id}",
         **(members or {}),
     }
-    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    all_headers = {**(headers or {}), REQUEST_ID_HEADER: request_id}
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=all_headers)
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -115,7 +108,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         404: f"no such path: {request.url.path}",
         405: f"{request.method} is not possible on {request.url.path}",
     }.get(status, str(error.detail))
-    slug = _SLUGS.get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
+    slug = "malformed" if status == 400 else HTTPStatus(status).phrase.lower().replace(" ", "-")
     return problem_response(_id(request), status, slug, detail, headers=error.headers)
 
 

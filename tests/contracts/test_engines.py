@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shaping.errors import EngineRefused, RecordError
+from shaping.errors import EngineRefused, RecordError, RunFailed
 from shaping.records import EntropySource, Rollout, Sampling, StopReason, VersionSpan
 
 pytestmark = [
@@ -261,3 +261,16 @@ async def test_weights_of_another_model_are_refused_before_they_are_received(cas
     short = type(layout)(buckets=layout.buckets[:-1])
     with pytest.raises(EngineRefused, match=r"must be those of the served model: \d+ missing"):
         await case.engine.stage_weights(short)
+
+
+async def test_closing_an_engine_fails_its_requests(case: Any) -> None:
+    """Last in this file: the engine is gone afterwards."""
+    held = None
+    if case.has_model:
+        held = asyncio.ensure_future(case.generate(PROMPT, n=4, max_response_tokens=400))
+        await case.generate(PROMPT, n=1, max_response_tokens=1)
+    await case.engine.close()
+    with pytest.raises(RunFailed, match="rollout: the .* engine"):
+        await (held or case.generate(PROMPT))
+    with pytest.raises(RunFailed, match="rollout: the .* engine"):
+        await case.generate(PROMPT)

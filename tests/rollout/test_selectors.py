@@ -46,6 +46,13 @@ def test_shuffled_order_is_pinned() -> None:
     assert take(selector, 16) == [2, 4, 3, 6, 5, 0, 1, 7, 1, 3, 7, 6, 0, 4, 2, 5]
 
 
+@pytest.mark.parametrize("kind", ["shuffled", "success_band"])
+def test_another_seed_gives_another_order(kind: str) -> None:
+    component = load("rollout.selectors", ComponentSpec(kind=kind), "rollout.selector")
+    orders = {tuple(take(component.build(num_prompts=20, seed=seed), 20)) for seed in range(10)}
+    assert len(orders) == 10
+
+
 def test_shuffled_state_is_two_counters_whatever_the_size() -> None:
     selector = shuffled.build(shuffled.Config(), num_prompts=100_000, seed=1)
     take(selector, 150)

@@ -6,41 +6,25 @@ from datetime import datetime
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from report_builders import Clock, make_description, make_evaluation, make_event, make_step, make_worker
 
 from services.api.app import create_app
 from services.api.border import BorderConfig
 from services.catalogue_entries import catalogue
 from services.control import ControlPlane
 from services.metrics import RunMetrics
-from services.reports import EvaluationReport, Failure, RunDescription, RunEvent, RunState, StepReport, WorkerReport
+from services.reports import Failure, RunState
 from services.run_state import Happening
 
 RUN = "/v1/runs/run-1"
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 class Service:
     """A control plane behind its application, and a client."""
 
     def __init__(self, *, checks=None, border=None, raise_app_exceptions=True):
-        self.clock = Clock()
-        description = RunDescription(
-            run_id="run-1",
-            name="tiny",
-            model="models/tiny",
-            algorithm="grpo",
-            shaping="less",
-            seed=7,
-            total_steps=10,
-            recipe_hash="sha256:00",
-            run_dir="runs/tiny",
-        )
+        self.clock = Clock(1_700_000_000.0)
+        description = make_description()
         metrics = RunMetrics(description, catalogue=catalogue(), version="0.1.0", clock=self.clock)
         self.control = ControlPlane(description, metrics=metrics, clock=self.clock)
         self.app = create_app(self.control, registry=metrics.registry, checks=checks, border=border)
@@ -54,21 +38,7 @@ class Service:
         return await self.client.post(path, **more)
 
     async def report(self, kind, state=RunState.RUNNING, message="", **more):
-        await self.control.report(RunEvent(kind=kind, message=message, state=state, **more))
-
-    async def report_step(self, step, **changes):
-        values = {
-            "step": step,
-            "total_steps": 10,
-            "policy_version": step,
-            "metrics": {"reward_total_value": 0.5},
-            "phase_seconds": {"train": 2.0},
-            "step_seconds": 2.0,
-            "groups": {"trained": 4},
-            "num_response_tokens": 100,
-            "elapsed_seconds": 2.0 * step,
-        }
-        await self.control.report(StepReport(**(values | changes)))
+        await self.control.report(make_event(kind, message, state, **more))
 
 
 def check_problem(response, status, slug):
@@ -85,12 +55,12 @@ def check_problem(response, status, slug):
 # health
 
 
-async def test_health_answers_without_a_run():
+async def test_health_answers_without_a_run() -> None:
     response = await Service().get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-async def test_ready_only_while_deadlines_are_watched():
+async def test_ready_only_while_deadlines_are_watched() -> None:
     service = Service()
     early = await service.get("/readyz")
     assert early.status_code == 503
@@ -100,7 +70,7 @@ async def test_ready_only_while_deadlines_are_watched():
     assert (await service.get("/readyz")).json() == {"status": "ready", "checks": {"deadlines": "ok"}}
 
 
-async def test_readiness_asks_the_checks_it_is_given():
+async def test_readiness_asks_the_checks_it_is_given() -> None:
     service = Service(checks={"ray": lambda: "no head node"})
     service.control.tick(service.clock.now)
     response = await service.get("/readyz")
@@ -108,13 +78,13 @@ async def test_readiness_asks_the_checks_it_is_given():
     assert response.json()["checks"] == {"deadlines": "ok", "ray": "no head node"}
 
 
-async def test_version_names_what_is_installed():
+async def test_version_names_what_is_installed() -> None:
     body = (await Service().get("/version")).json()
     assert set(body) == {"version", "api", "python", "ray", "vllm", "deepspeed", "torch"}
     assert body["api"] == "v1"
 
 
-async def test_metrics_is_prometheus_text_and_openmetrics_on_request():
+async def test_metrics_is_prometheus_text_and_openmetrics_on_request() -> None:
     service = Service()
     plain = await service.get("/metrics")
     assert plain.headers["content-type"].startswith("text/plain; version=")
@@ -128,7 +98,7 @@ async def test_metrics_is_prometheus_text_and_openmetrics_on_request():
 # reads
 
 
-async def test_a_pending_run_shows_null_for_what_does_not_exist():
+async def test_a_pending_run_shows_null_for_what_does_not_exist() -> None:
     service = Service()
     run = (await service.get(RUN)).json()
     assert set(run) == {
@@ -156,19 +126,14 @@ async def test_a_pending_run_shows_null_for_what_does_not_exist():
     assert run["links"] == {"self": RUN, "events": f"{RUN}/events", "operations": f"{RUN}/operations"}
 
 
-async def test_a_running_run_shows_its_last_step_and_evaluation():
+async def test_a_running_run_shows_its_last_step_and_evaluation() -> None:
     service = Service()
-    ready = WorkerReport(worker_id="rollout-0", role="rollout", state="ready", description="vllm", start_seconds=9.0)
-    slow = WorkerReport(worker_id="rollout-1", role="rollout", state="starting", description="vllm", start_seconds=9.0)
+    ready, slow = make_worker("rollout-0"), make_worker("rollout-1", state="starting")
     await service.report("workers", RunState.STARTING, workers=(ready, slow))
     await service.report(Happening.STARTED)
-    await service.report_step(1)
-    await service.report_step(2, metrics={"reward_total_value": 0.75, "learner_grad_norm": float("nan")})
-    await service.control.report(
-        EvaluationReport(
-            step=2, policy_version=2, accuracy=0.5, num_problems=8, num_decided=6, mean_response_tokens=20.0, seconds=1.0
-        )
-    )
+    await service.control.report(make_step(1, {"reward_total_value": 0.5}))
+    await service.control.report(make_step(2, {"reward_total_value": 0.75, "learner_grad_norm": float("nan")}))
+    await service.control.report(make_evaluation(2, num_decided=6))
     status = (await service.get(RUN)).json()["status"]
     assert (status["state"], status["message"]) == ("running", "step 2 of 10")
     assert (status["step"], status["policy_version"], status["tokens_generated"]) == (2, 2, 200)
@@ -179,7 +144,7 @@ async def test_a_running_run_shows_its_last_step_and_evaluation():
     assert status["workers"] == {"rollout": {"ready": 1, "total": 2}}
 
 
-async def test_a_failed_run_says_why():
+async def test_a_failed_run_says_why() -> None:
     service = Service()
     failure = Failure(role="learner", cause="loss is not finite", group_id="g7")
     await service.report(Happening.FAILED, RunState.FAILED, "learner (group g7): loss is not finite", failure=failure)
@@ -191,7 +156,7 @@ async def test_a_failed_run_says_why():
     assert run["status"]["allowed_actions"] == []
 
 
-async def test_runs_are_listed_and_filtered_by_state():
+async def test_runs_are_listed_and_filtered_by_state() -> None:
     service = Service()
     page = (await service.get("/v1/runs")).json()
     assert [run["id"] for run in page["items"]] == ["run-1"]
@@ -202,12 +167,12 @@ async def test_runs_are_listed_and_filtered_by_state():
 
 
 @pytest.mark.parametrize("path", ["", "/operations", "/operations/op-1", "/events"])
-async def test_an_unknown_run_is_a_problem(path):
+async def test_an_unknown_run_is_a_problem(path) -> None:
     body = check_problem(await Service().get(f"/v1/runs/other{path}"), 404, "run-not-found")
     assert "run-1" in body["detail"]
 
 
-async def test_events_come_in_pages():
+async def test_events_come_in_pages() -> None:
     service = Service()
     for kind in ("starting", "started", "note"):
         await service.report(kind, RunState.RUNNING, message=kind)
@@ -225,7 +190,7 @@ async def test_events_come_in_pages():
 # calls
 
 
-async def test_a_pause_answers_at_once_with_the_operation_to_follow():
+async def test_a_pause_answers_at_once_with_the_operation_to_follow() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     response = await service.post(f"{RUN}/pause", json={"timeout_seconds": 60, "reason": "maintenance"})
@@ -245,7 +210,7 @@ async def test_a_pause_answers_at_once_with_the_operation_to_follow():
     assert (await service.get(f"{RUN}/operations")).json()["items"] == [operation]
 
 
-async def test_pause_resume_and_cancel_without_a_body_take_the_defaults():
+async def test_pause_resume_and_cancel_without_a_body_take_the_defaults() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     assert (await service.post(f"{RUN}/pause")).status_code == 202
@@ -260,7 +225,7 @@ async def test_pause_resume_and_cancel_without_a_body_take_the_defaults():
     assert (await service.post(f"{RUN}/cancel")).status_code == 200
 
 
-async def test_a_pause_wakes_the_orchestrator():
+async def test_a_pause_wakes_the_orchestrator() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     waiting = asyncio.create_task(service.control.intent_after(1))
@@ -269,7 +234,7 @@ async def test_a_pause_wakes_the_orchestrator():
     assert (intent.kind, intent.reason) == ("pause", "maintenance")
 
 
-async def test_a_value_that_is_not_built_yet_is_refused_with_what_exists():
+async def test_a_value_that_is_not_built_yet_is_refused_with_what_exists() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     response = await service.post(f"{RUN}/pause", json={"mode": "freeze", "release": "all", "checkpoint": True})
@@ -279,7 +244,7 @@ async def test_a_value_that_is_not_built_yet_is_refused_with_what_exists():
     assert (await service.get(RUN)).json()["status"]["state"] == "running"
 
 
-async def test_another_pause_meanwhile_names_the_operation_in_the_way():
+async def test_another_pause_meanwhile_names_the_operation_in_the_way() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     await service.post(f"{RUN}/pause")
@@ -289,7 +254,7 @@ async def test_another_pause_meanwhile_names_the_operation_in_the_way():
 
 
 @pytest.mark.parametrize("call", ["pause", "resume", "cancel"])
-async def test_a_finished_run_takes_no_calls(call):
+async def test_a_finished_run_takes_no_calls(call) -> None:
     service = Service()
     await service.report(Happening.COMPLETED, RunState.COMPLETED)
     body = check_problem(await service.post(f"{RUN}/{call}"), 409, "run-finished")
@@ -297,7 +262,7 @@ async def test_a_finished_run_takes_no_calls(call):
 
 
 @pytest.mark.parametrize("call", ["pause", "resume"])
-async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call):
+async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call) -> None:
     service = Service()
     await service.report(Happening.STARTED)
     await service.post(f"{RUN}/cancel")
@@ -305,7 +270,7 @@ async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call):
     assert body["current_state"] == "cancelling"
 
 
-async def test_an_unknown_operation_is_a_problem():
+async def test_an_unknown_operation_is_a_problem() -> None:
     check_problem(await Service().get(f"{RUN}/operations/op-9"), 404, "operation-not-found")
 
 
@@ -316,22 +281,22 @@ async def test_an_unknown_operation_is_a_problem():
     ("body", "pointer"),
     [({"timeout": 5}, "#/timeout"), ({"timeout_seconds": "soon"}, "#/timeout_seconds"), ([1], "#")],
 )
-async def test_a_body_that_does_not_fit_names_the_member(body, pointer):
+async def test_a_body_that_does_not_fit_names_the_member(body, pointer) -> None:
     problem = check_problem(await Service().post(f"{RUN}/pause", json=body), 422, "validation")
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
-async def test_a_body_that_is_not_json_is_malformed():
+async def test_a_body_that_is_not_json_is_malformed() -> None:
     headers = {"content-type": "application/json"}
     check_problem(await Service().post(f"{RUN}/pause", content=b"{nope", headers=headers), 400, "malformed")
 
 
-async def test_a_body_of_another_type_is_refused_with_what_to_send():
+async def test_a_body_of_another_type_is_refused_with_what_to_send() -> None:
     body = check_problem(await Service().post(f"{RUN}/pause", data={"mode": "drain"}), 422, "validation")
     assert "application/json" in body["errors"][0]["message"]
 
 
-async def test_a_long_body_is_refused_before_it_is_read():
+async def test_a_long_body_is_refused_before_it_is_read() -> None:
     service = Service(border=BorderConfig(max_body_bytes=100))
     await service.report(Happening.STARTED)
     body = check_problem(await service.post(f"{RUN}/pause", json={"reason": "x" * 100}), 413, "body-too-large")
@@ -339,7 +304,7 @@ async def test_a_long_body_is_refused_before_it_is_read():
     assert service.control.life.state is RunState.RUNNING
 
 
-async def test_half_a_body_acts_as_none():
+async def test_half_a_body_acts_as_none() -> None:
     service = Service()
     await service.report(Happening.STARTED)
     messages = [
@@ -367,21 +332,21 @@ async def test_half_a_body_acts_as_none():
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", ""])
-async def test_a_foreign_host_header_is_refused(host):
+async def test_a_foreign_host_header_is_refused(host) -> None:
     check_problem(await Service().get("/healthz", headers={"host": host}), 403, "forbidden")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8765", "127.0.0.1:1", "[::1]:8765", "[::1]"])
-async def test_loopback_names_are_served_with_any_port(host):
+async def test_loopback_names_are_served_with_any_port(host) -> None:
     assert (await Service().get("/healthz", headers={"host": host})).status_code == 200
 
 
-async def test_any_host_is_served_where_the_border_says_so():
+async def test_any_host_is_served_where_the_border_says_so() -> None:
     service = Service(border=BorderConfig(allowed_hosts=None))
     assert (await service.get("/healthz", headers={"host": "head.cluster"})).status_code == 200
 
 
-async def test_unknown_paths_and_methods_are_problems():
+async def test_unknown_paths_and_methods_are_problems() -> None:
     service = Service()
     check_problem(await service.get("/v2/runs"), 404, "not-found")
     refused = await service.post("/healthz")
@@ -389,7 +354,7 @@ async def test_unknown_paths_and_methods_are_problems():
     assert refused.headers["allow"] == "GET"
 
 
-async def test_a_crash_is_a_problem_without_detail():
+async def test_a_crash_is_a_problem_without_detail() -> None:
     def crash():
         raise RuntimeError("secret path")
 
@@ -398,16 +363,18 @@ async def test_a_crash_is_a_problem_without_detail():
     assert "secret" not in str(body)
 
 
-async def test_every_answer_carries_its_own_request_id():
+async def test_every_answer_carries_its_own_request_id() -> None:
     service = Service()
     ids = {(await service.get("/healthz")).headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
 
 
-async def test_openapi_names_every_operation_and_its_errors():
+async def test_openapi_names_every_operation_and_its_errors() -> None:
     document = (await Service().get("/openapi.json")).json()
     operations = {
-        (method, path): operation for path, methods in document["paths"].items() for method, operation in methods.items()
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
     }
     assert {path for _, path in operations} == {
         *("/healthz", "/readyz", "/version", "/metrics", "/v1/runs", "/v1/runs/{run_id}"),

@@ -54,7 +54,7 @@ def ended(answer):
 
 
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_pause_before_running_waits_for_the_start(state):
+def test_pause_before_running_waits_for_the_start(state) -> None:
     answer = pause(life(state), REQUEST)
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -63,7 +63,7 @@ def test_pause_before_running_waits_for_the_start(state):
     assert intents(answer) == [IntentKind.PAUSE]
 
 
-def test_pause_while_running_closes_the_gate_with_a_deadline():
+def test_pause_while_running_closes_the_gate_with_a_deadline() -> None:
     answer = pause(life(RunState.RUNNING), REQUEST)
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -73,7 +73,7 @@ def test_pause_while_running_closes_the_gate_with_a_deadline():
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.STARTING, RunState.PAUSING, RunState.RESUMING])
-def test_the_same_pause_again_answers_the_same_operation(state):
+def test_the_same_pause_again_answers_the_same_operation(state) -> None:
     waiting = life(state, paused_by=REQUEST)
     answer = pause(waiting, PauseRequest(timeout_seconds=60.0, reason="another remark"))
     assert isinstance(answer, Accepted)
@@ -82,20 +82,20 @@ def test_the_same_pause_again_answers_the_same_operation(state):
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.STARTING, RunState.PAUSING, RunState.RESUMING])
-def test_another_pause_meanwhile_is_refused(state):
+def test_another_pause_meanwhile_is_refused(state) -> None:
     answer = pause(life(state, paused_by=REQUEST), OTHER_REQUEST)
     assert isinstance(answer, Refused)
     assert answer.slug == "pause-in-progress"
 
 
-def test_pause_while_paused_changes_nothing():
+def test_pause_while_paused_changes_nothing() -> None:
     answer = pause(life(RunState.PAUSED), OTHER_REQUEST)
     assert isinstance(answer, Accepted)
     assert not answer.pending
     assert (answer.life, answer.effects) == (life(RunState.PAUSED), ())
 
 
-def test_pause_while_resuming_is_queued_and_its_intent_waits():
+def test_pause_while_resuming_is_queued_and_its_intent_waits() -> None:
     answer = pause(life(RunState.RESUMING), REQUEST)
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -105,13 +105,13 @@ def test_pause_while_resuming_is_queued_and_its_intent_waits():
 
 
 @pytest.mark.parametrize("state", TERMINAL)
-def test_pause_of_a_finished_run_is_refused(state):
+def test_pause_of_a_finished_run_is_refused(state) -> None:
     answer = pause(life(state), REQUEST)
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
 
 
-def test_pause_and_resume_of_a_run_being_cancelled_are_refused():
+def test_pause_and_resume_of_a_run_being_cancelled_are_refused() -> None:
     for answer in (pause(life(RunState.CANCELLING), REQUEST), resume(life(RunState.CANCELLING))):
         assert isinstance(answer, Refused)
         assert answer.slug == "invalid-transition"
@@ -133,7 +133,7 @@ def test_pause_and_resume_of_a_run_being_cancelled_are_refused():
         ("timeout_seconds", float("nan"), "> 0"),
     ],
 )
-def test_a_pause_that_does_not_exist_names_the_member_and_what_exists(member, value, exists):
+def test_a_pause_that_does_not_exist_names_the_member_and_what_exists(member, value, exists) -> None:
     for state in ACTIVE:
         answer = pause(life(state), PauseRequest(**{member: value}))
         assert isinstance(answer, Refused)
@@ -143,7 +143,7 @@ def test_a_pause_that_does_not_exist_names_the_member_and_what_exists(member, va
         assert exists in problem.message
 
 
-def test_defined_but_missing_values_are_told_from_unknown_ones():
+def test_defined_but_missing_values_are_told_from_unknown_ones() -> None:
     missing, unknown = pause(RunLife(), PauseRequest(mode="freeze")), pause(RunLife(), PauseRequest(mode="soft"))
     assert isinstance(missing, Refused)
     assert isinstance(unknown, Refused)
@@ -155,7 +155,7 @@ def test_defined_but_missing_values_are_told_from_unknown_ones():
 
 
 @pytest.mark.parametrize("state", [*BEFORE_RUNNING, RunState.RUNNING])
-def test_resume_of_a_run_that_is_not_paused_changes_nothing(state):
+def test_resume_of_a_run_that_is_not_paused_changes_nothing(state) -> None:
     answer = resume(life(state))
     assert isinstance(answer, Accepted)
     assert not answer.pending
@@ -163,7 +163,7 @@ def test_resume_of_a_run_that_is_not_paused_changes_nothing(state):
 
 
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_resume_before_running_withdraws_the_waiting_pause(state):
+def test_resume_before_running_withdraws_the_waiting_pause(state) -> None:
     answer = resume(life(state, paused_by=REQUEST))
     assert isinstance(answer, Accepted)
     assert not answer.pending
@@ -172,7 +172,7 @@ def test_resume_before_running_withdraws_the_waiting_pause(state):
     assert intents(answer) == [IntentKind.RUN]
 
 
-def test_resume_while_draining_withdraws_the_pause_and_runs_at_once():
+def test_resume_while_draining_withdraws_the_pause_and_runs_at_once() -> None:
     answer = resume(life(RunState.PAUSING))
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -182,7 +182,7 @@ def test_resume_while_draining_withdraws_the_pause_and_runs_at_once():
     assert intents(answer) == [IntentKind.RUN]
 
 
-def test_resume_while_paused_opens_the_gate():
+def test_resume_while_paused_opens_the_gate() -> None:
     answer = resume(life(RunState.PAUSED))
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -191,7 +191,7 @@ def test_resume_while_paused_opens_the_gate():
     assert intents(answer) == [IntentKind.RUN]
 
 
-def test_resume_while_resuming_is_the_same_and_withdraws_a_queued_pause():
+def test_resume_while_resuming_is_the_same_and_withdraws_a_queued_pause() -> None:
     again = resume(life(RunState.RESUMING))
     queued = resume(life(RunState.RESUMING, paused_by=REQUEST))
     assert isinstance(again, Accepted)
@@ -203,7 +203,7 @@ def test_resume_while_resuming_is_the_same_and_withdraws_a_queued_pause():
 
 
 @pytest.mark.parametrize("state", TERMINAL)
-def test_resume_of_a_finished_run_is_refused(state):
+def test_resume_of_a_finished_run_is_refused(state) -> None:
     answer = resume(life(state))
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
@@ -213,7 +213,7 @@ def test_resume_of_a_finished_run_is_refused(state):
 
 
 @pytest.mark.parametrize("state", [state for state in ACTIVE if state is not RunState.CANCELLING])
-def test_cancel_of_an_active_run_cancels_and_ends_what_was_under_way(state):
+def test_cancel_of_an_active_run_cancels_and_ends_what_was_under_way(state) -> None:
     answer = cancel(life(state), CancelRequest(grace_seconds=5.0))
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -223,7 +223,7 @@ def test_cancel_of_an_active_run_cancels_and_ends_what_was_under_way(state):
     assert intents(answer) == [IntentKind.CANCEL]
 
 
-def test_cancel_again_is_the_same_operation_and_200_once_cancelled():
+def test_cancel_again_is_the_same_operation_and_200_once_cancelled() -> None:
     meanwhile = cancel(life(RunState.CANCELLING), CancelRequest())
     afterwards = cancel(life(RunState.CANCELLED), CancelRequest())
     assert isinstance(meanwhile, Accepted)
@@ -233,14 +233,14 @@ def test_cancel_again_is_the_same_operation_and_200_once_cancelled():
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED])
-def test_cancel_of_a_run_that_ended_otherwise_is_refused(state):
+def test_cancel_of_a_run_that_ended_otherwise_is_refused(state) -> None:
     answer = cancel(life(state), CancelRequest())
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
 
 
 @pytest.mark.parametrize(("member", "value"), [("checkpoint", True), ("grace_seconds", 0.0)])
-def test_a_cancel_that_does_not_exist_names_the_member(member, value):
+def test_a_cancel_that_does_not_exist_names_the_member(member, value) -> None:
     answer = cancel(life(RunState.RUNNING), CancelRequest(**{member: value}))
     assert isinstance(answer, Refused)
     assert [problem.pointer for problem in answer.problems] == [f"#/{member}"]
@@ -249,7 +249,7 @@ def test_a_cancel_that_does_not_exist_names_the_member(member, value):
 # what the run reports
 
 
-def test_the_run_starts_and_completes():
+def test_the_run_starts_and_completes() -> None:
     now = RunLife()
     for happening, state in (
         (Happening.STARTING, RunState.STARTING),
@@ -261,25 +261,25 @@ def test_the_run_starts_and_completes():
 
 
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_a_start_with_a_waiting_pause_drains_and_its_deadline_begins_there(state):
+def test_a_start_with_a_waiting_pause_drains_and_its_deadline_begins_there(state) -> None:
     step = happened(life(state, paused_by=REQUEST), Happening.STARTED)
     assert step.life == life(RunState.PAUSING)
     assert step.effects == (AdvanceOperation(kind=OperationKind.PAUSE, phase="draining", timeout_seconds=60.0),)
 
 
-def test_drained_makes_a_pausing_run_paused():
+def test_drained_makes_a_pausing_run_paused() -> None:
     step = happened(life(RunState.PAUSING), Happening.DRAINED)
     assert step.life == life(RunState.PAUSED)
     assert ended(step) == {OperationKind.PAUSE: ""}
 
 
-def test_resumed_makes_a_resuming_run_run():
+def test_resumed_makes_a_resuming_run_run() -> None:
     step = happened(life(RunState.RESUMING), Happening.RESUMED)
     assert step.life == RunLife(state=RunState.RUNNING)
     assert ended(step) == {OperationKind.RESUME: ""}
 
 
-def test_resumed_with_a_queued_pause_drains_again_and_writes_the_intent_only_now():
+def test_resumed_with_a_queued_pause_drains_again_and_writes_the_intent_only_now() -> None:
     step = happened(life(RunState.RESUMING, paused_by=REQUEST), Happening.RESUMED)
     assert step.life == life(RunState.PAUSING)
     assert ended(step) == {OperationKind.RESUME: ""}
@@ -288,7 +288,7 @@ def test_resumed_with_a_queued_pause_drains_again_and_writes_the_intent_only_now
 
 @pytest.mark.parametrize("state", ACTIVE)
 @pytest.mark.parametrize("happening", [Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED])
-def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state, happening):
+def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state, happening) -> None:
     step = happened(life(state), happening)
     assert step.life == RunLife(state=RunState(happening.value))
     errors = ended(step)
@@ -299,7 +299,7 @@ def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state, h
 
 @pytest.mark.parametrize("state", TERMINAL)
 @pytest.mark.parametrize("happening", list(Happening))
-def test_terminal_states_never_change(state, happening):
+def test_terminal_states_never_change(state, happening) -> None:
     assert happened(life(state), happening).life == life(state)
     assert happened(life(state), happening).effects == ()
 
@@ -316,7 +316,7 @@ def test_terminal_states_never_change(state, happening):
         (RunState.CANCELLING, Happening.STARTED),
     ],
 )
-def test_a_report_that_a_call_overtook_changes_nothing(state, happening):
+def test_a_report_that_a_call_overtook_changes_nothing(state, happening) -> None:
     step = happened(life(state), happening)
     assert (step.life, step.effects) == (life(state), ())
 
@@ -324,7 +324,7 @@ def test_a_report_that_a_call_overtook_changes_nothing(state, happening):
 # deadlines
 
 
-def test_a_pause_that_misses_its_deadline_goes_back_to_running_and_says_so():
+def test_a_pause_that_misses_its_deadline_goes_back_to_running_and_says_so() -> None:
     step = deadline_missed(life(RunState.PAUSING), OperationKind.PAUSE, "draining")
     assert step.life == RunLife(state=RunState.RUNNING)
     assert "draining" in ended(step)[OperationKind.PAUSE]
@@ -335,7 +335,7 @@ def test_a_pause_that_misses_its_deadline_goes_back_to_running_and_says_so():
 @pytest.mark.parametrize(
     ("state", "kind"), [(RunState.RESUMING, OperationKind.RESUME), (RunState.CANCELLING, OperationKind.CANCEL)]
 )
-def test_a_late_resume_or_cancel_fails_its_operation_and_is_waited_for(state, kind):
+def test_a_late_resume_or_cancel_fails_its_operation_and_is_waited_for(state, kind) -> None:
     step = deadline_missed(life(state), kind, "stopping")
     assert step.life == life(state)
     assert ended(step)[kind]
@@ -377,7 +377,7 @@ def apply(now, event):
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_no_history_leaves_the_diagram_and_the_intent_follows_the_life(events):
+def test_no_history_leaves_the_diagram_and_the_intent_follows_the_life(events) -> None:
     now, intent = RunLife(), IntentKind.RUN
     for event in events:
         step = apply(now, event)
@@ -396,7 +396,7 @@ def test_no_history_leaves_the_diagram_and_the_intent_follows_the_life(events):
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_an_action_is_allowed_exactly_when_it_would_change_something(events):
+def test_an_action_is_allowed_exactly_when_it_would_change_something(events) -> None:
     now = RunLife()
     for event in events:
         step = apply(now, event)

@@ -1,5 +1,6 @@
 """Laws of the LESS multipliers: hand-worked groups, the golden groups and a brute-force oracle."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ def respond(*phrases: list[int]) -> tuple[list[int], list[float]]:
 
 
 def group_multipliers(group: list[tuple[list[int], list[float]]], correct: list[bool], **options: Any) -> list[Any]:
-    """The rows rounded for comparison with numbers worked by hand; quantile 0.5 puts the threshold on the forks."""
+    """The rows, rounded to four digits for comparison with numbers worked by hand."""
     arguments = {"min_length": 3, "quantile": 0.8} | options
-    rows = multipliers([np.array(ids, np.int64) for ids, _ in group], [np.array(h) for _, h in group], correct, **arguments)
-    return [row.round(4).tolist() for row in rows]
+    rows = multipliers(
+        [np.array(ids, np.int64) for ids, _ in group], [np.array(h) for _, h in group], correct, **arguments
+    )
+    return [row.astype(np.float64).round(4).tolist() for row in rows]
 
 
 def test_a_string_of_one_class_gets_the_share_of_its_class_that_has_it() -> None:
@@ -43,21 +46,20 @@ def test_a_string_of_one_class_gets_the_share_of_its_class_that_has_it() -> None
 
 def test_a_string_of_both_classes_gets_zero_and_each_class_has_its_own_size() -> None:
     group = [respond(PHRASE_A, PHRASE_B), respond(PHRASE_A, PHRASE_C), respond(PHRASE_C, PHRASE_B)]
-    # A and C: a correct and a wrong one have each; B: correct 0 and wrong 2.
+    # A and B: the correct rollout has both, and a wrong one each: 0. C is in both wrong rollouts: 2/2.
     rows = group_multipliers(group, [True, False, False], outside="keep")
     assert rows[0] == [0.0] * 3 + [1.0] + [0.0] * 3 + [1.0]
-    assert rows[1] == [0.0] * 3 + [1.0] + [0.5] * 3 + [1.0] if False else rows[1][:3] == [0.0] * 3
-    # C is in both wrong rollouts: 2/2. B is in the correct one and in a wrong one: 0.
-    assert rows[1][4:7] == [1.0] * 3
+    assert rows[1] == [0.0] * 3 + [1.0] + [1.0] * 3 + [1.0]
     assert rows[2] == [1.0] * 3 + [1.0] + [0.0] * 3 + [1.0]
 
 
 def test_a_string_inside_a_longer_run_counts_at_every_occurrence() -> None:
     # The wrong rollout's run is A alone; the correct one has A twice inside one longer run, which no other has.
     long_run = [*PHRASE_A, 50, *PHRASE_A, 51]
-    group = [respond(long_run), respond(PHRASE_A, PHRASE_A)]
+    # The short phrase only puts the threshold (entry round(0.8 * 11) = 9 of nine zeros and two ones) on the forks.
+    group = [respond(long_run, [60]), respond(PHRASE_A, PHRASE_A)]
     rows = group_multipliers(group, [True, False], outside="keep")
-    assert rows[0] == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    assert rows[0] == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] + [1.0] * 3
     assert rows[1] == [0.0] * 3 + [1.0] + [0.0] * 3 + [1.0]
 
 
@@ -85,7 +87,7 @@ def test_low_tokens_outside_segments_follow_the_option_outside() -> None:
 
 
 def test_a_token_equal_to_the_threshold_breaks_a_run_only_under_lt() -> None:
-    # Threshold 0.5 (entry round(0.8 * 5) = 4). lt: runs of 2 and 2, too short. le: one run of 5, which two rollouts have.
+    # Threshold 0.5 (entry round(0.8 * 5) = 4). lt: runs of 2 and 2, too short. le: one run of 5, in two rollouts.
     row = ([1, 2, 3, 4, 5], [0.0, 0.0, 0.5, 0.0, 0.0])
     other = ([6, 7, 8, 9, 10], row[1])
     assert group_multipliers([row, row, other], [True] * 3)[0] == [0.3333] * 5
@@ -120,7 +122,7 @@ def test_golden_groups_are_matched_exactly_in_any_order(golden: dict[str, np.nda
     token_offsets = np.concatenate([[0], np.cumsum(golden["response_lengths"])])
     group_offsets = np.concatenate([[0], np.cumsum(golden["group_sizes"])])
     rng = np.random.default_rng(0)
-    for index, (start, stop) in enumerate(zip(group_offsets[:-1], group_offsets[1:], strict=True)):
+    for index, (start, stop) in enumerate(pairwise(group_offsets)):
         rows = rng.permutation(np.arange(start, stop)) if shuffled else np.arange(start, stop)
         slices = [slice(token_offsets[row], token_offsets[row + 1]) for row in rows]
         found = multipliers(

@@ -1,4 +1,4 @@
-"""The containment rule of LESS, written out by comparing everything with everything. Slow; shares no code with shaping."""
+"""The containment rule of LESS, by comparing everything with everything. Slow; shares no code with shaping."""
 
 import numpy as np
 
@@ -49,11 +49,22 @@ def oracle_multipliers(
     ]
 
 
-def _occurs(string: tuple, other: tuple) -> bool:
+def _occurs(string: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return any(other[p : p + len(string)] == string for p in range(len(other) - len(string) + 1))
 
 
-def _token(i, t, responses, entropies, correct, runs, holders, *, quantile, outside):  # type: ignore[no-untyped-def]
+def _token(
+    i: int,
+    t: int,
+    responses: list[list[int]],
+    entropies: list[list[float]],
+    correct: list[bool],
+    runs: list[list[tuple[int, int]]],
+    holders: dict[tuple[int, ...], set[int]],
+    *,
+    quantile: float,
+    outside: str,
+) -> float:
     size = sum(1 for flag in correct if bool(flag) is bool(correct[i]))
     covering = []
     for start, stop in runs[i]:
@@ -65,8 +76,8 @@ def _token(i, t, responses, entropies, correct, runs, holders, *, quantile, outs
         return 0.0
     if covering:
         own = max(sum(1 for j in rollouts if bool(correct[j]) is bool(correct[i])) for rollouts in covering)
-        return np.float32((1.0 / size) * own)
+        return (1.0 / size) * own
     nats = sorted(float(np.float32(h)) for h in entropies[i])
     threshold = nats[min(round(quantile * len(nats)), len(nats) - 1)]
     is_low = float(np.float32(entropies[i][t])) <= threshold
-    return np.float32(1.0 / size) if is_low and outside == "share" else 1.0
+    return 1.0 / size if is_low and outside == "share" else 1.0

@@ -1,0 +1,47 @@
+"""A run plan as a person reads it."""
+
+from services.plan import RunPlan
+
+
+def plan_text(plan: RunPlan) -> str:
+    """Lines of at most 120 characters."""
+    lines = [
+        f"{plan.name}: {plan.steps} steps",
+        f"  a step      {plan.groups_per_step} groups x {plan.group_size} = {plan.rollouts_per_step} responses, "
+        f"at most {plan.max_response_tokens_per_step:,} response tokens",
+        f"  an update   {plan.groups_per_step // plan.mini_batches_per_step} groups; {plan.updates_per_step} updates a "
+        f"step, {plan.updates_total} in the run; forward passes of at most {plan.micro_batch_tokens:,} tokens",
+        f"  a sequence  at most {plan.max_sequence_tokens:,} tokens (prompt and response)",
+        f"  staleness   at most {plan.max_staleness} versions: {_staleness(plan.max_staleness)}",
+        f"  groups      at most {plan.max_groups_in_system} generated or waiting at a time, "
+        f"{plan.max_attempts_per_step} sampled for one step before it trains what it has",
+        f"  actors      {plan.num_rollout_workers} rollout, {plan.num_shaping_workers} shaping, "
+        f"{plan.num_learner_ranks} learner ranks; {plan.total_cpus:g} CPUs, {plan.total_gpus:g} GPUs",
+        f"  memory      {_bytes(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
+        f"{_bytes(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
+        f"({_count(plan.num_parameters)} parameters)",
+        f"  signals     {', '.join(plan.signals) or 'none'}",
+    ]
+    lines += [f"  note        {warning}" for warning in plan.warnings]
+    return "\n".join(lines)
+
+
+def _staleness(bound: int) -> str:
+    if bound == 0:
+        return "synchronous, the exact mode"
+    return "generation goes on while the learner trains"
+
+
+def _bytes(number: int | None) -> str:
+    if number is None:
+        return "unknown size"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} bytes"
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "unknown number of"
+    return f"{number / 1e9:.2f}B" if number >= 1e9 else f"{number / 1e6:.2f}M"

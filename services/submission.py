@@ -1,0 +1,55 @@
+"""`lessrl submit`: a recipe as a Ray job, followed to its end."""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from shaping.errors import UserError
+
+EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 130}
+
+
+def submit_recipe(recipe: Path, overrides: Sequence[str], address: str) -> int:
+    """Submit the current directory and the recipe in it, print the job's log, and wait.
+
+    Args:
+        recipe: inside the current directory, which becomes the job's working directory.
+        address: of the cluster's dashboard.
+    Returns:
+        0 completed, 1 failed, 130 stopped.
+    Raises:
+        UserError: no cluster answers, or the recipe is elsewhere.
+    """
+    root = Path.cwd()
+    try:
+        inside = recipe.resolve().relative_to(root)
+    except ValueError as error:
+        raise UserError(
+            f"a recipe must be inside the directory that is sent to the cluster, got {recipe} outside {root}; "
+            "change directory or copy it (RECIPE)"
+        ) from error
+    words = ["lessrl", "train", str(inside), *(word for each in overrides for word in ("--set", each))]
+    try:
+        client = JobSubmissionClient(address)
+        job = client.submit_job(
+            entrypoint=shlex.join(words),
+            runtime_env={"working_dir": str(root), "excludes": [".venv", ".git", "runs"]},
+        )
+    except (ConnectionError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"a Ray dashboard must answer at {address}: {first}; start a cluster with `ray start --head` (--address)"
+        ) from error
+    sys.stdout.write(f"job {job}: {shlex.join(words)}\n")
+    asyncio.run(_follow(client, job))
+    return EXIT_CODES[client.get_job_status(job)]
+
+
+async def _follow(client: JobSubmissionClient, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        sys.stdout.write(lines)
+        sys.stdout.flush()

@@ -1,0 +1,179 @@
+"""`lessrl train`: one run with everything around it: run directory, control plane, live view, summary, exit code."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from services.cluster import RayHouse
+from services.control_server import ControlServer
+from services.history import RunHistory, summarise
+from services.local import LocalHouse
+from services.orchestrator import RunCancelled
+from services.plan import RunPlan, make_plan
+from services.ports import ControlPort
+from services.progress import Progress
+from services.ray_connection import connect, disconnect
+from services.recipe import Recipe
+from services.report_figure import write_report
+from services.reports import Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
+from services.run_dir import LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
+from services.run_state import Happening
+from services.serve_http import bind_port
+from services.session import Broadcast, House, describe_run, run_session
+from shaping.errors import RunFailed, UserError
+
+EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 130}
+POLICY_DIR = "policy"
+HOUSE_ADDRESS = "house"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """Where a run goes and what it runs on.
+
+    Args:
+        run_dir: a new or empty directory; None makes `runs/<name>`.
+        address: a Ray address, "local" for a Ray of this run's own, "house" for one process without Ray.
+    """
+
+    run_dir: Path | None
+    address: str
+
+
+def train(recipe: Recipe, options: TrainOptions) -> int:
+    """Run a recipe to its end.
+
+    Returns:
+        0 completed, 1 failed, 130 cancelled.
+    Raises:
+        UserError: the recipe, the data, the port or the cluster cannot work; nothing is left running.
+    """
+    plan = make_plan(recipe)
+    if recipe.control.port:
+        bind_port(recipe.control.host, recipe.control.port).close()
+    run_dir = create_run_dir(recipe.name, explicit=options.run_dir)
+    _log_to(run_dir)
+    try:
+        return asyncio.run(_train(recipe, plan, options, run_dir))
+    except UserError:
+        _remove_if_unused(run_dir)
+        raise
+
+
+async def _train(recipe: Recipe, plan: RunPlan, options: TrainOptions, run_dir: Path) -> int:
+    description = describe_run(recipe, run_id=f"run_{secrets.token_hex(6)}", run_dir=str(run_dir))
+    history = RunHistory(description=description)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    async with _open_house(recipe, plan, options.address, description) as opened:
+        files = RunFiles(run_dir, description, api_address=opened.api_address)
+        with Progress(description, run_dir=run_dir, api_address=opened.api_address) as progress:
+            recorder = _Recorder(history, files)
+            control = Broadcast(opened.control, [recorder, progress])
+            state = await _run_to_its_end(recipe, opened.house, control, run_dir)
+            summary = summarise(history, state=state, seconds_to_first_step=recorder.seconds_to_first_step)
+            if history.steps:
+                write_report(run_dir / REPORT_FILE, history)
+            files.finish(summary)
+            progress.finish(summary)
+    return EXIT_CODES[state]
+
+
+async def _run_to_its_end(recipe: Recipe, house: House, control: ControlPort, run_dir: Path) -> RunState:
+    """Run, and report how it ended."""
+    try:
+        await run_session(recipe, house, control, export_to=str(run_dir / POLICY_DIR))
+    except RunFailed as error:
+        failure = Failure(role=error.role, cause=error.cause, group_id=error.group_id)
+        logging.getLogger(__name__).error("run failed", exc_info=error)
+        await control.report(_ended(Happening.FAILED, str(error), RunState.FAILED, failure))
+        return RunState.FAILED
+    except (RunCancelled, asyncio.CancelledError) as error:
+        reason = str(error) or "interrupted"
+        await control.report(_ended(Happening.CANCELLED, f"Cancelled: {reason}", RunState.CANCELLED))
+        return RunState.CANCELLED
+    await control.report(_ended(Happening.COMPLETED, "All steps are done", RunState.COMPLETED))
+    return RunState.COMPLETED
+
+
+def _ended(happening: Happening, message: str, state: RunState, failure: Failure | None = None) -> RunEvent:
+    return RunEvent(kind=happening.value, message=message, state=state, failure=failure)
+
+
+class _Recorder:
+    """Keeps what is reported for the summary, and writes it down at once."""
+
+    def __init__(self, history: RunHistory, files: RunFiles) -> None:
+        self._history = history
+        self._files = files
+        self.seconds_to_first_step: float | None = None
+
+    def show(self, report: RunReport) -> None:
+        if isinstance(report, StepReport) and self.seconds_to_first_step is None:
+            self.seconds_to_first_step = time.time() - psutil.Process().create_time()
+        self._history.add(report)
+        self._files.write(report, at=time.time())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenedHouse:
+    house: House
+    control: ControlPort
+    api_address: str
+
+
+@contextlib.asynccontextmanager
+async def _open_house(
+    recipe: Recipe, plan: RunPlan, address: str, description: RunDescription
+) -> AsyncIterator[_OpenedHouse]:
+    """The roles of the run and its control plane; everything is closed again, whatever happens."""
+    if address == HOUSE_ADDRESS:
+        server = ControlServer(description)
+        house = LocalHouse(recipe)
+        try:
+            api_address = await server.serve(recipe.control.host, recipe.control.port)
+            yield _OpenedHouse(house=house, control=server, api_address=api_address)
+        finally:
+            await house.close()
+            await server.close()
+        return
+    connection = connect(address, recipe)
+    cluster = RayHouse(recipe)
+    try:
+        api_address = await cluster.open_control(description)
+        await cluster.place(plan.total_cpus, plan.total_gpus)
+        yield _OpenedHouse(house=cluster, control=cluster.control, api_address=api_address)
+    finally:
+        await cluster.close()
+        disconnect(connection)
+
+
+def _log_to(run_dir: Path) -> None:
+    logs = run_dir / LOGS_DIR
+    logs.mkdir(exist_ok=True)
+    logging.basicConfig(
+        filename=logs / "driver.log",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
+    )
+
+
+def _remove_if_unused(run_dir: Path) -> None:
+    """A run that never began leaves no directory behind."""
+    log = run_dir / LOGS_DIR / "driver.log"
+    logging.shutdown()
+    log.unlink(missing_ok=True)
+    for folder in (run_dir / LOGS_DIR, run_dir):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,244 @@
+"""Laws of every kind of every folder of shaping. The files are found by themselves: a new one is tested unseen."""
+
+import copy
+import dataclasses
+import json
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from group_builders import make_prompt, make_rollout, make_scored, make_segmented
+
+from shaping.components import Component, ComponentSpec, kinds, load
+from shaping.errors import RecipeError
+from shaping.estimators.base import AdvantageEstimator
+from shaping.groups import Drop, ScoredGroup
+from shaping.records import StopReason
+from shaping.rewards.base import Reward
+from shaping.shapers.base import Shaper
+from shaping.signals import Signal
+
+FOLDERS = ("rewards", "transforms", "estimators", "shapers", "schedules", "memories")
+ALL_KINDS = [(folder, kind) for folder in FOLDERS for kind in kinds(f"shaping.{folder}")]
+TEXTS = ["", "5", r"\boxed{5}", r"\boxed{6}", r"\boxed{", "x" * 5000, "\x00\ud7ff", "#### 5", "[" * 3000]
+
+
+def load_default(folder: str, kind: str) -> Component:
+    return load(f"shaping.{folder}", ComponentSpec(kind=kind), "test")
+
+
+def of(folder: str) -> list[str]:
+    return kinds(f"shaping.{folder}")
+
+
+def make_mixed_group() -> ScoredGroup:
+    """Five rollouts of unequal lengths, one of them empty, three correct; token 9 is a fork."""
+    ids = [[1, 2, 9, 3, 4, 9], [1, 2, 9, 5, 6, 9, 7], [3, 4, 9, 1, 2], [], [7, 7, 9, 7, 7]]
+    rollouts = [
+        make_rollout(row, entropies=[1.0 if token == 9 else 0.01 * token for token in row], policy_version=2)
+        for row in ids
+    ]
+    return make_scored([True, True, False, False, True], rewards=[1.0, 0.7, 0.0, 0.2, 1.0], rollouts=rollouts)
+
+
+def permuted(scored: ScoredGroup, order: list[int]) -> ScoredGroup:
+    return ScoredGroup(
+        group=dataclasses.replace(scored.group, rollouts=tuple(scored.group.rollouts[i] for i in order)),
+        rewards=scored.rewards[order],
+        reward_parts={name: part[order] for name, part in scored.reward_parts.items()},
+        verdicts=tuple(scored.verdicts[i] for i in order),
+    )
+
+
+def frozen(record: Any) -> bytes:
+    return pickle.dumps(record)
+
+
+def test_every_folder_has_a_kind() -> None:
+    assert all(of(folder) for folder in FOLDERS)
+
+
+@pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
+def test_every_kind_builds_from_its_defaults_and_says_what_it_is(folder: str, kind: str) -> None:
+    component = load_default(folder, kind)
+    assert (component.module.__doc__ or "").startswith(f"{kind}: ")
+    assert dataclasses.is_dataclass(component.config)
+    assert all(isinstance(need, Signal) for need in component.needs)
+    assert component.build() is not None
+    assert pickle.loads(pickle.dumps(component.config)) == component.config
+
+
+@pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
+def test_every_kind_refuses_an_option_it_does_not_have(folder: str, kind: str) -> None:
+    names = [field.name for field in dataclasses.fields(load_default(folder, kind).config)]
+    wrong = f"{names[0]}x" if names else "optionx"
+    hint = f"did you mean '{names[0]}'" if names else "known: none"
+    with pytest.raises(RecipeError, match=f"unknown option '{wrong}'; {hint}"):
+        load(f"shaping.{folder}", ComponentSpec(kind=kind, options={wrong: 1}), "test")
+
+
+# -- rewards
+
+
+@pytest.mark.parametrize("kind", of("rewards"))
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("reference", ["5", "no number", r"\frac{1}{2}"])
+def test_a_reward_never_raises_and_its_value_is_finite(kind: str, text: str, reference: str) -> None:
+    reward: Reward = load_default("rewards", kind).build()
+    result = reward.score(make_rollout(text=text), make_prompt(reference_answer=reference))
+    assert math.isfinite(result.value)
+    assert result.verdict.detail.count("\n") == 0
+    if not result.verdict.is_decided:
+        assert result.verdict.detail
+
+
+@pytest.mark.parametrize("kind", of("rewards"))
+def test_a_reward_says_whether_it_decides_and_a_deciding_one_pays_the_correct_more(kind: str) -> None:
+    reward: Reward = load_default("rewards", kind).build()
+    assert isinstance(reward.decides_correctness, bool)
+    if reward.decides_correctness:
+        for text in ("5", r"\boxed{5}"):
+            result = reward.score(make_rollout(text=text), make_prompt(reference_answer="5"))
+            other = reward.score(make_rollout(text=""), make_prompt(reference_answer="5"))
+            assert result.value > other.value or not result.verdict.correct
+            assert not other.verdict.correct
+
+
+# -- transforms
+
+
+@pytest.mark.parametrize("kind", of("transforms"))
+@pytest.mark.parametrize("rewards", [[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("stop_reason", [StopReason.EOS, StopReason.LENGTH])
+def test_a_transform_keeps_or_drops_with_a_reason(kind: str, rewards: list[float], stop_reason: StopReason) -> None:
+    rollouts = [make_rollout(stop_reason=stop_reason) for _ in rewards]
+    scored = make_scored([reward > 0.5 for reward in rewards], rewards=rewards, rollouts=rollouts)
+    before = frozen(scored)
+    transform = load_default("transforms", kind).build()
+    result = transform.transform(scored)
+    assert isinstance(result, ScoredGroup) or (isinstance(result, Drop) and result.detail)
+    assert frozen(scored) == before
+    again = transform.transform(permuted(scored, [2, 0, 1]))
+    assert type(again) is type(result)
+
+
+# -- estimators
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+def test_advantages_are_finite_float32_rows_of_the_responses(kind: str) -> None:
+    scored = make_mixed_group()
+    before = frozen(scored)
+    estimator: AdvantageEstimator = load_default("estimators", kind).build()
+    rows = estimator.advantages(scored)
+    assert [row.shape for row in rows] == [(rollout.num_tokens,) for rollout in scored.group.rollouts]
+    assert all(row.dtype == np.float32 and np.isfinite(row).all() for row in rows)
+    assert frozen(scored) == before
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+def test_advantages_follow_their_rollouts(kind: str) -> None:
+    scored, order = make_mixed_group(), [4, 2, 0, 3, 1]
+    estimator: AdvantageEstimator = load_default("estimators", kind).build()
+    rows = estimator.advantages(scored)
+    for row, source in zip(estimator.advantages(permuted(scored, order)), order, strict=True):
+        np.testing.assert_allclose(row, rows[source], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+@pytest.mark.parametrize("reward", [0.0, 0.1, 1.0])
+def test_zero_variance_group_gives_zero_advantage(kind: str, reward: float) -> None:
+    estimator: AdvantageEstimator = load_default("estimators", kind).build()
+    rows = estimator.advantages(make_scored([True] * 7, rewards=[reward] * 7))
+    assert not any(row.any() for row in rows)
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+def test_a_group_of_one_has_finite_advantages(kind: str) -> None:
+    estimator: AdvantageEstimator = load_default("estimators", kind).build()
+    assert np.isfinite(estimator.advantages(make_scored([True]))[0]).all()
+
+
+# -- shapers
+
+
+def constant_rows(scored: ScoredGroup) -> tuple[np.ndarray, ...]:
+    values = scored.rewards - scored.rewards.mean()
+    return tuple(np.full(r.num_tokens, v, np.float32) for r, v in zip(scored.group.rollouts, values, strict=True))
+
+
+@pytest.mark.parametrize("kind", of("shapers"))
+def test_multipliers_are_finite_float32_rows_that_are_never_negative(kind: str) -> None:
+    scored = make_mixed_group()
+    segmented, advantages = make_segmented(scored), constant_rows(scored)
+    before = frozen((segmented, advantages))
+    shaper: Shaper = load_default("shapers", kind).build()
+    result = shaper.multipliers(segmented, advantages)
+    assert [row.shape for row in result.multipliers] == [(r.num_tokens,) for r in scored.group.rollouts]
+    assert all(row.dtype == np.float32 and np.isfinite(row).all() for row in result.multipliers)
+    assert all((row >= 0).all() for row in result.multipliers)
+    assert frozen((segmented, advantages)) == before
+
+
+@pytest.mark.parametrize("kind", of("shapers"))
+def test_multipliers_follow_their_rollouts(kind: str) -> None:
+    scored, order = make_mixed_group(), [4, 2, 0, 3, 1]
+    shuffled = permuted(scored, order)
+    shaper: Shaper = load_default("shapers", kind).build()
+    rows = shaper.multipliers(make_segmented(scored), constant_rows(scored)).multipliers
+    again = shaper.multipliers(make_segmented(shuffled), constant_rows(shuffled)).multipliers
+    for row, source in zip(again, order, strict=True):
+        np.testing.assert_array_equal(row, rows[source])
+
+
+@pytest.mark.parametrize("kind", of("shapers"))
+def test_a_shaper_gives_the_same_twice_and_names_its_metrics(kind: str) -> None:
+    scored = make_mixed_group()
+    shaper: Shaper = load_default("shapers", kind).build()
+    first = shaper.multipliers(make_segmented(scored), constant_rows(scored))
+    second = shaper.multipliers(make_segmented(scored), constant_rows(scored))
+    assert all(np.array_equal(a, b) for a, b in zip(first.multipliers, second.multipliers, strict=True))
+    assert first.metrics == second.metrics
+    assert all(name.startswith(f"{kind}_") and name == name.lower() for name in first.metrics)
+
+
+# -- schedules and memories
+
+
+@pytest.mark.parametrize("kind", of("schedules"))
+def test_a_schedule_is_finite_and_pure(kind: str) -> None:
+    schedule, other = load_default("schedules", kind).build(), load_default("schedules", kind).build()
+    values = [schedule.value(step) for step in range(1001)]
+    assert all(isinstance(value, float) and math.isfinite(value) for value in values)
+    assert [other.value(step) for step in reversed(range(1001))] == values[::-1]
+
+
+@pytest.mark.parametrize("kind", of("memories"))
+def test_a_memory_is_idempotent_by_visit(kind: str) -> None:
+    memory = load_default("memories", kind).build()
+    memory.write("p", 1, {"accuracy": 0.5})
+    once = copy.deepcopy(memory.state())
+    memory.write("p", 1, {"accuracy": 0.5})
+    assert memory.state() == once
+
+
+@pytest.mark.parametrize("kind", of("memories"))
+def test_a_memory_is_restored_from_its_json(kind: str) -> None:
+    memory, other = load_default("memories", kind).build(), load_default("memories", kind).build()
+    for visit, prompt_id in enumerate(["p", "q", "p"]):
+        memory.write(prompt_id, visit, {"accuracy": 0.25 * visit})
+    other.write("r", 0, {"accuracy": 1.0})
+    other.restore(json.loads(json.dumps(memory.state())))
+    assert other.state() == memory.state()
+    assert [other.read(prompt_id) for prompt_id in "pqr"] == [memory.read(prompt_id) for prompt_id in "pqr"]
+
+
+@pytest.mark.parametrize("kind", of("memories"))
+def test_what_is_read_from_a_memory_is_a_copy(kind: str) -> None:
+    memory = load_default("memories", kind).build()
+    memory.write("p", 1, {"accuracy": 0.5})
+    before = memory.read("p")
+    memory.read("p")["accuracy"] = 9.0
+    assert memory.read("p") == before
