@@ -26,8 +26,6 @@ def centred_rewards(rewards: FloatArray) -> FloatArray:
     """[G] float32 rewards to [G] float32 deviations from their mean; exactly 0 where all are equal."""
     if len(rewards) == 1:
         return rewards.copy()
-    if rewards.min() == rewards.max():
-        return np.zeros(len(rewards), np.float32)
     values = rewards.astype(np.float64)
     return np.asarray(values - values.mean(), np.float32)
 

@@ -2,7 +2,7 @@
 
 Formula: A_i = (r_i - mean(r)) / (std(r) + epsilon), std unbiased (n - 1), the same on every token of response i.
 Source: Shao et al. 2024 (DeepSeekMath, arXiv:2402.03300), as verl computes it: a group of one has mean 0 and std 1.
-Deviation: a group whose rewards are all equal gives exactly 0, where rounding of the mean could leave a residue.
+Equal rewards give exactly 0: sums of float32 values are exact in float64.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ NEEDS: frozenset[Signal] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`epsilon` is added to the standard deviation."""
+    """`epsilon`, > 0, is added to the standard deviation."""
 
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0:
-            raise ValueError(f"epsilon must be >= 0, got {self.epsilon}")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon must be > 0, got {self.epsilon}")
 
 
 def grpo_advantages(rewards: FloatArray, *, epsilon: float = 1e-6) -> FloatArray:
@@ -39,8 +39,6 @@ def grpo_advantages(rewards: FloatArray, *, epsilon: float = 1e-6) -> FloatArray
     values = rewards.astype(np.float64)
     if len(values) == 1:
         return (values / (1.0 + epsilon)).astype(np.float32)
-    if values.min() == values.max():
-        return np.zeros(len(values), np.float32)
     return np.asarray((values - values.mean()) / (values.std(ddof=1) + epsilon), np.float32)
 
 

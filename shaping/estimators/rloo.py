@@ -27,8 +27,6 @@ def leave_one_out_advantages(rewards: FloatArray) -> FloatArray:
     """[G] float32 rewards to [G] float32 advantages; exactly 0 where all rewards are equal."""
     if len(rewards) == 1:
         return rewards.copy()
-    if rewards.min() == rewards.max():
-        return np.zeros(len(rewards), np.float32)
     values = rewards.astype(np.float64)
     others = (values.sum() - values) / (len(values) - 1)
     return np.asarray(values - others, np.float32)

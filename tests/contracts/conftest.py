@@ -16,6 +16,9 @@ from shaping.memory_channel import MemoryChannel
 from shaping.records import Sampling
 from shaping.training import WeightChannel
 
+FIRST_VERSION = 7
+"""As a resumed run would start."""
+
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -43,6 +46,7 @@ async def case(request: pytest.FixtureRequest, tiny_model_path: str) -> AsyncIte
         max_model_tokens=512,
         seed=1,
         sampling=Sampling(temperature=0.7, top_p=0.95, top_k=20),
+        policy_version=FIRST_VERSION,
         weight_timeout_s=20,
         memory_channel=memory,
     )

@@ -41,6 +41,7 @@ async def test_an_engine_says_what_it_proved(case: Any) -> None:
     assert case.info.max_model_tokens == 512
     assert 0 <= case.info.max_logprob_error <= 1e-4
     assert 0 <= case.info.max_entropy_error <= 1e-4
+    assert case.engine.policy_version == 7
 
 
 async def test_a_request_gives_finite_numbers_of_equal_length_and_one_version(case: Any) -> None:
@@ -150,6 +151,15 @@ async def test_requests_with_different_sampling_share_a_batch(case: Any) -> None
     )
     assert_matches(case, PROMPT, plain)
     assert_matches(case, PROMPT, truncated, **TRUNCATED)
+
+
+async def test_prompts_that_no_batch_can_hold_together_are_all_answered(case: Any) -> None:
+    """40 prompts of 300 tokens: more than one prefill may take at once (8192 tokens in vLLM on CPU)."""
+    prompts = [[3 + (first + 11 * index) % 290 for index in range(300)] for first in range(40)]
+    answers = await asyncio.gather(*(case.generate(prompt, n=1, max_response_tokens=2) for prompt in prompts))
+    assert all(1 <= rollout.num_tokens <= 2 for (rollout,) in answers)
+    if case.has_model:
+        assert_matches(case, prompts[-1], answers[-1])
 
 
 async def test_after_a_commit_rollouts_are_of_the_new_weights_and_version(case: Any) -> None:
@@ -270,7 +280,7 @@ async def test_closing_an_engine_fails_its_requests(case: Any) -> None:
         held = asyncio.ensure_future(case.generate(PROMPT, n=4, max_response_tokens=400))
         await case.generate(PROMPT, n=1, max_response_tokens=1)
     await case.engine.close()
-    with pytest.raises(RunFailed, match="rollout: the .* engine"):
+    with pytest.raises(RunFailed, match=r"rollout: the .* engine"):
         await (held or case.generate(PROMPT))
-    with pytest.raises(RunFailed, match="rollout: the .* engine"):
+    with pytest.raises(RunFailed, match=r"rollout: the .* engine"):
         await case.generate(PROMPT)

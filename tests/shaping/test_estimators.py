@@ -57,7 +57,7 @@ def test_rloo_is_the_distance_from_the_mean_of_the_others() -> None:
 @pytest.mark.parametrize("advantages", [grpo_advantages, centred_rewards, leave_one_out_advantages])
 @pytest.mark.parametrize("reward", [0.0, 0.1, 1.0, -3.3])
 def test_equal_rewards_give_exactly_zero(advantages: Callable[[np.ndarray], np.ndarray], reward: float) -> None:
-    # The mean of seven times 0.1 in binary is not 0.1: without care a residue of 1e-17 is divided by 1e-6.
+    # In float32 the mean of seven times 0.1 would not be 0.1, and the residue would be divided by 1e-6.
     assert not advantages(np.full(7, reward, np.float32)).any()
 
 
@@ -70,6 +70,6 @@ def test_every_token_of_a_response_gets_the_same_advantage(module: ModuleType) -
     assert rows[0][0] > 0 > rows[2][0]
 
 
-def test_grpo_refuses_a_negative_epsilon() -> None:
-    with pytest.raises(ValueError, match="epsilon must be >= 0"):
-        grpo.Config(epsilon=-1.0)
+def test_grpo_refuses_an_epsilon_that_is_not_positive() -> None:
+    with pytest.raises(ValueError, match="epsilon must be > 0"):
+        grpo.Config(epsilon=0.0)

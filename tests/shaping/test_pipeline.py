@@ -57,6 +57,10 @@ def test_multipliers_of_several_shapers_multiply() -> None:
     assert isinstance(twice, TrainableGroup)
     for row, square in zip(once.shaped.multipliers, twice.shaped.multipliers, strict=True):
         np.testing.assert_allclose(square, row**2)
+    for row, base, square in zip(
+        twice.shaped.advantages, twice.shaped.base_advantages, twice.shaped.multipliers, strict=True
+    ):
+        np.testing.assert_array_equal(row, base * square)
 
 
 def test_no_shaper_at_all_is_the_estimator_alone() -> None:

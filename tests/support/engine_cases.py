@@ -15,7 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from rollout.config import EngineConfig
 from rollout.engine import Engine, EngineInfo
+from rollout.engines import EngineSettings
+from rollout.scripted_engine import Script, ScriptedEngine
 from shaping.memory_channel import MemoryChannel
 from shaping.records import Rollout, Sampling
 from shaping.training import BucketLayout, WeightChannel, WeightLayout, WeightManifest
@@ -232,3 +235,19 @@ def truncated(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor
             result[row, token] = logits[row, token]
             mass += probability
     return result
+
+
+def scripted_settings(*, model_path: str = "", memory_channel: MemoryChannel | None = None) -> EngineSettings:
+    return EngineSettings(
+        config=EngineConfig(kind="scripted", dtype="float32"),
+        model_path=model_path,
+        max_model_tokens=128,
+        seed=0,
+        sampling=Sampling(),
+        memory_channel=memory_channel,
+    )
+
+
+def make_scripted_engine(script: Script | None = None) -> ScriptedEngine:
+    """A scripted engine with a vocabulary of 100 tokens and room for 128."""
+    return ScriptedEngine(scripted_settings(), vocab_size=100, script=script)
