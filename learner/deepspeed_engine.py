@@ -9,7 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from shaping.errors import RecipeError, RunFailed
 T = TypeVar("T")
 
 CHECKPOINT_TAG = "engine"
+CLOSE_TIMEOUT_S = 5.0
 
 
 class DeepSpeedEngine:
@@ -213,9 +214,15 @@ class DeepSpeedEngine:
         torch.set_rng_state(client_state["random_state"])
 
     def close(self) -> None:
-        if dist.is_initialized():
-            self._engine.destroy()
-            dist.destroy_process_group()
+        if not dist.is_initialized():
+            return
+        self._engine.destroy()
+        if dist.get_backend() == "gloo":
+            # A rank that leaves while another still talks to its store can abort that other one. After a failure the
+            # others may never come.
+            with suppress(RuntimeError):
+                dist.monitored_barrier(timeout=timedelta(seconds=CLOSE_TIMEOUT_S))
+        dist.destroy_process_group()
 
 
 def _forget_warm_up_step(optimizer: torch.optim.Optimizer) -> None:

@@ -15,10 +15,11 @@ from transformers import AutoModelForCausalLM
 from rollout.engine import Engine, EngineInfo
 from rollout.engines import EngineSettings
 from rollout.hf_sampling import DecodeSession
-from rollout.model_files import end_token_ids, load_tokenizer
+from rollout.model_files import end_token_ids
 from rollout.process_group_receiver import ProcessGroupReceiver
 from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
+from rollout.tokenizer import load_tokenizer
 from rollout.weight_checks import check_layout, check_manifest
 from rollout.weight_staging import BucketReceiver, StagedWeights, receive_all, unpack
 from shaping.checks import IntArray

@@ -3,21 +3,7 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-
-from shaping.errors import DataError
-
-
-def load_tokenizer(model_path: str) -> Any:
-    """The model's tokenizer.
-
-    Raises:
-        DataError: none there.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(model_path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"model.path must hold a tokenizer: {str(error).splitlines()[0]} ({model_path})") from error
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 
 def parameter_shapes(model_path: str) -> dict[str, tuple[int, ...]]:

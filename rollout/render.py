@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rollout.model_files import load_tokenizer
+from rollout.tokenizer import load_tokenizer
 from shaping.checks import IntArray
 from shaping.errors import DataError
 from shaping.records import Prompt

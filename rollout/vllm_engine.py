@@ -20,9 +20,10 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from rollout.engine import Engine, EngineInfo
 from rollout.engines import EngineSettings
-from rollout.model_files import load_tokenizer, parameter_shapes
+from rollout.model_files import parameter_shapes
 from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
+from rollout.tokenizer import load_tokenizer
 from rollout.vllm_terms import engine_arguments, full_logprobs, one_line, sampling_parameters, to_rollout
 from rollout.weight_checks import check_layout, check_manifest, layout_to_plain
 from shaping.checks import IntArray

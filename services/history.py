@@ -24,16 +24,17 @@ class RunHistory:
         else:
             self.events.append(report)
 
+    @property
+    def state(self) -> RunState:
+        """As the last event said."""
+        return self.events[-1].state if self.events else RunState.PENDING
+
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric, where it exists and is finite."""
         found = [
             (each.step, each.metrics[name]) for each in self.steps if math.isfinite(each.metrics.get(name, math.nan))
         ]
         return [step for step, _ in found], [value for _, value in found]
-
-    def has(self, name: str) -> bool:
-        """Whether any step reported the metric."""
-        return any(name in each.metrics for each in self.steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ class ClusterConfig:
 
     Args:
         device: "cpu" or "cuda".
-        local_cpus: CPUs that a local Ray offers; 0 offers what the machine has. Whole: Ray does not start with a fraction.
+        local_cpus: CPUs that a local Ray offers; 0 offers all of the machine's. Ray does not start with a fraction.
     """
 
     device: typing.Literal["cpu", "cuda"] = "cuda"

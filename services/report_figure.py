@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from services.catalogue_entries import PHASES
-from services.history import RunHistory, RunSummary
+from services.history import RunHistory, RunSummary, summarise
 from shaping.groups import SegmentClass
 
 WIDTH_PIXELS, HEIGHT_PIXELS, DPI = 1600, 1000, 100
@@ -61,17 +61,19 @@ _PHASE_STYLES = {
 Floats = NDArray[np.float64]
 
 
-def write_report(path: Path, history: RunHistory, summary: RunSummary) -> None:
+def write_report(path: Path, history: RunHistory, *, seconds_to_first_step: float | None = None) -> None:
     """Draw a run.
 
     Args:
         path: PNG file to write, replaced when it exists.
+        seconds_to_first_step: left out of the header where it is not known.
     """
-    draw_report(history, summary).savefig(path, format="png", dpi=DPI)
+    draw_report(history, seconds_to_first_step=seconds_to_first_step).savefig(path, format="png", dpi=DPI)
 
 
-def draw_report(history: RunHistory, summary: RunSummary) -> Figure:
+def draw_report(history: RunHistory, *, seconds_to_first_step: float | None = None) -> Figure:
     """The figure that `write_report` writes."""
+    summary = summarise(history, state=history.state, seconds_to_first_step=seconds_to_first_step)
     figure = Figure(figsize=(WIDTH_PIXELS / DPI, HEIGHT_PIXELS / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _write_header(figure, history, summary)

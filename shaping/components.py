@@ -1,7 +1,7 @@
 """File name to component: the folder is the registry.
 
-`{kind: less, min_length: 5}` in folder `shaping.shapers` names the module `shaping/shapers/less.py`, which holds a frozen
-dataclass `Config`, `NEEDS` (signals), optionally `CONFLICTS` (kinds of any folder it cannot run with) and
+`{kind: less, outside: keep}` in folder `shaping.shapers` names the module `shaping/shapers/less.py`, which holds a
+frozen dataclass `Config`, `NEEDS` (signals), optionally `CONFLICTS` (kinds of any folder it cannot run with) and
 `build(config)`. Nothing is registered by hand; `base.py` of a folder holds its Protocol. The only dynamic imports of
 the project are here.
 """

@@ -14,7 +14,7 @@ class Round:
 
     Args:
         num_rollouts: responses to sample.
-        hint: text of a reference solution that opens the response; tokenised on its own and marked as hint; "" for none.
+        hint: text of a reference solution that opens the response, tokenised on its own; "" for none.
         temperature_scale: factor on the run's sampling temperature.
     """
 

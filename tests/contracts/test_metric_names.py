@@ -4,7 +4,10 @@ Kinds are found by themselves: a new shaper, loss or regulariser that measures s
 catalogue has it.
 """
 
+from dataclasses import replace
+
 import pytest
+import torch
 from group_builders import make_group, make_prompt, make_rollout
 from learner_builders import make_batch, make_work, write_tiny_policy
 
@@ -78,27 +81,48 @@ def test_a_dropped_group_emits_known_numbers_too() -> None:
 
 
 def learner_cases() -> list[LearnerConfig]:
-    """Each kind of the learner once, with a KL term and a hint in the batch."""
-    base = {"engine": "torch", "dtype": "float32", "layout": "padded", "kl": KLConfig(coefficient=0.01)}
-    cases = [LearnerConfig(**base, loss=ComponentSpec(kind=kind)) for kind in kinds("learner.losses")]
-    cases += [LearnerConfig(**base, token_plans=(ComponentSpec(kind=kind),)) for kind in kinds("learner.token_plans")]
-    return cases + [
-        LearnerConfig(**base, regularisers=(ComponentSpec(kind=kind),)) for kind in kinds("learner.regularisers")
-    ]
+    """Each loss with every token plan, every regulariser and a KL term at once."""
+    everything = LearnerConfig(
+        engine="torch",
+        dtype="float32",
+        layout="padded",
+        kl=KLConfig(coefficient=0.01),
+        token_plans=tuple(ComponentSpec(kind=kind) for kind in kinds("learner.token_plans")),
+        regularisers=tuple(ComponentSpec(kind=kind) for kind in kinds("learner.regularisers")),
+    )
+    return [replace(everything, loss=ComponentSpec(kind=kind)) for kind in kinds("learner.losses")]
 
 
 @pytest.fixture(scope="module")
-def policy_path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_tiny_policy(tmp_path_factory.mktemp("policy"))
+def learner_numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """What a step of each case reports, by case."""
+    path = write_tiny_policy(tmp_path_factory.mktemp("policy"))
+    numbers = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for config in learner_cases():
+        learner = torch_learner(config, model_path=path, seed=0)
+        learner.start()
+        numbers[repr(config)] = learner.step(make_work(make_batch(4, num_hint=2), config)).metrics
+        learner.close()
+    torch.set_num_threads(threads)
+    return numbers
 
 
-@pytest.mark.parametrize("config", learner_cases(), ids=repr)
-def test_every_number_of_the_learner_is_in_the_catalogue(config: LearnerConfig, policy_path: str) -> None:
-    learner = torch_learner(config, model_path=policy_path, seed=0)
-    learner.start()
-    result = learner.step(make_work(make_batch(4, num_hint=2), config))
-    assert len(result.metrics) > 10
-    assert catalogue().unknown(result.metrics) == []
+def test_every_number_of_the_learner_is_in_the_catalogue(learner_numbers: dict[str, dict[str, float]]) -> None:
+    for case, numbers in learner_numbers.items():
+        assert len(numbers) > 10, case
+        assert catalogue().unknown(numbers) == [], case
+
+
+def test_every_metric_of_the_catalogue_is_emitted_by_somebody(learner_numbers: dict[str, dict[str, float]]) -> None:
+    known = catalogue()
+    names = {name for numbers in learner_numbers.values() for name in numbers}
+    for config in shaping_cases():
+        names |= set(shaping_metrics(config, mixed_group()))
+    emitted = {entry.metric.name for entry in map(known.find, names) if entry is not None}
+    by_the_orchestrator = {"learner_staleness_versions"}
+    assert {metric.name for metric in known.metrics} == emitted | by_the_orchestrator
 
 
 def test_the_contract_sees_an_unknown_name() -> None:

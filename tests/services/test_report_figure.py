@@ -2,11 +2,12 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_builders import make_description, make_evaluation, make_event, make_history, make_step
 
-from services.history import RunHistory, summarise
+from services.history import RunHistory
 from services.report_figure import draw_report, write_report
 from services.reports import Failure, RunState
 
@@ -22,21 +23,20 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def texts(history: RunHistory, state: RunState = RunState.COMPLETED) -> list[str]:
-    figure = draw_report(history, summarise(history, state=state, seconds_to_first_step=12.0))
-    return [text.get_text() for text in figure.texts]
+def texts(history: RunHistory) -> list[str]:
+    return [text.get_text() for text in draw_report(history, seconds_to_first_step=12.0).texts]
 
 
-def panels(history: RunHistory) -> dict[str, object]:
-    figure = draw_report(history, summarise(history, state=RunState.COMPLETED, seconds_to_first_step=12.0))
-    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
+def panels(history: RunHistory) -> dict[str, Any]:
+    axes = draw_report(history).axes
+    return {each.get_title(loc="left"): each for each in axes if each.get_title(loc="left")}
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 40])
 def test_the_report_is_a_png_of_1600_by_1000(num_steps: int, tmp_path: Path) -> None:
     history = make_history(num_steps)
     path = tmp_path / "report.png"
-    write_report(path, history, summarise(history, state=RunState.COMPLETED, seconds_to_first_step=12.0))
+    write_report(path, history)
     assert png_size(path) == (1600, 1000)
 
 
@@ -59,7 +59,9 @@ def test_every_panel_has_a_title_both_labels_and_a_key() -> None:
 
 
 def test_the_header_tells_name_seed_and_final_numbers() -> None:
-    shown = texts(make_history(20))
+    history = make_history(20)
+    history.add(make_event("completed", "", RunState.COMPLETED))
+    shown = texts(history)
     assert "tiny" in shown
     assert "grpo with less shaping on models/tiny, seed 7" in shown
     assert {"completed", "20 of 20", "40.0% to 90.0%", "40 s", "12 s", "2,000"} <= set(shown)
@@ -96,6 +98,6 @@ def test_a_failed_run_tells_its_cause_even_when_it_reads_like_a_formula() -> Non
     history = RunHistory(description=make_description())
     failure = Failure(role="learner", cause="the loss is $nan$", group_id="g7")
     history.add(make_event("failed", "", RunState.FAILED, failure=failure))
-    figure = draw_report(history, summarise(history, state=RunState.FAILED, seconds_to_first_step=None))
+    figure = draw_report(history)
     figure.canvas.draw()
     assert "learner, group g7: the loss is $nan$" in [text.get_text() for text in figure.texts]

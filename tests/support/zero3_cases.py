@@ -1,0 +1,95 @@
+"""Training cases that the ZeRO-3 ranks and plain torch both run, so that their gradients can be compared."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from learner_builders import make_batch, make_work
+
+from learner.config import KLConfig, LearnerConfig, OptimizerConfig, ZeroConfig
+from learner.deepspeed_engine import DeepSpeedEngine
+from learner.learner import Learner
+from learner.torch_engine import TorchEngine
+from shaping.components import ComponentSpec
+from shaping.training import StepResult, TrainingSample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Options of one learner and the batch that it trains once."""
+
+    policy: str = "tied"
+    num_samples: int = 12
+    num_hint: int = 0
+    temperature: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, engine: str, num_ranks: int) -> LearnerConfig:
+        defaults = {
+            "dtype": "float32",
+            "logprob_chunk_tokens": 7,
+            "bucket_bytes": 50_000,
+            "optimizer": OptimizerConfig(learning_rate=1e-3),
+            # 0: no parameter stays whole on a rank, so every use goes through a gather.
+            "zero": ZeroConfig(persistence_threshold=0),
+        }
+        return LearnerConfig(engine=engine, num_ranks=num_ranks, **{**defaults, **self.options})
+
+    def samples(self) -> list[TrainingSample]:
+        return make_batch(self.num_samples, num_hint=self.num_hint)
+
+
+EVERYTHING = {
+    "layout": "packed",
+    "micro_batch_tokens": 40,
+    "token_plans": (ComponentSpec(kind="forking_tokens", options={"top_share": 0.4}),),
+    "regularisers": (
+        ComponentSpec(kind="entropy_bonus", options={"coefficient": 0.5}),
+        ComponentSpec(kind="hint_nll", options={"gamma": 0.5}),
+    ),
+}
+
+CASES = {
+    "padded_1": Case(options={"layout": "padded", "micro_batch_tokens": 10_000}),
+    "padded_4": Case(options={"layout": "padded", "micro_batch_tokens": 30}),
+    "packed_1": Case(options={"layout": "packed", "micro_batch_tokens": 10_000}),
+    "packed_4": Case(options={"layout": "packed", "micro_batch_tokens": 30}),
+    "untied": Case(policy="untied", options={"layout": "packed", "micro_batch_tokens": 60}),
+    "checkpointed": Case(options={"layout": "packed", "micro_batch_tokens": 60, "gradient_checkpointing": True}),
+    "everything": Case(num_hint=2, temperature=0.7, options=EVERYTHING),
+    "reference": Case(options={"layout": "packed", "kl": KLConfig(coefficient=0.1)}),
+    "idle_rank": Case(num_samples=3, options={"layout": "packed", "micro_batch_tokens": 20}),
+    "offloaded": Case(
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 60,
+            "zero": ZeroConfig(persistence_threshold=0, offload_optimizer=True),
+        }
+    ),
+}
+
+
+class RecordedGradients:
+    """Keeps the gradient of the last update, whole and by name, as it was before clipping."""
+
+    gradients: dict[str, torch.Tensor]
+
+    def update(self, learning_rate: float) -> None:
+        self.gradients = {each.name: self.full_gradient(each.name) for each in self.parameters()}
+        super().update(learning_rate)
+
+
+class RecordingTorchEngine(RecordedGradients, TorchEngine):
+    """Plain torch, with its gradients kept."""
+
+
+class RecordingDeepSpeedEngine(RecordedGradients, DeepSpeedEngine):
+    """ZeRO-3, with its gradients kept."""
+
+
+def run_case(case: Case, engine: Any, config: LearnerConfig, model_path: str, rank: int) -> StepResult:
+    """Start a learner on this engine and train the case's batch once."""
+    learner = Learner(config, engine=engine, model_path=model_path, rank=rank)
+    learner.start()
+    work = make_work(case.samples(), config, rank=rank, temperature=case.temperature)
+    return learner.step(work)

@@ -1,0 +1,141 @@
+"""One ZeRO-3 rank of the tests: python zero3_worker.py RANK NUM_RANKS PORT POLICY_DIR OUT_DIR.
+
+Runs every case on one process group and writes what rank 0 found; other files hold what each rank found.
+"""
+
+import logging
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from learner_builders import make_batch, make_work
+from safetensors.torch import load_file
+from zero3_cases import CASES, Case, RecordingDeepSpeedEngine, run_case
+
+from learner.deepspeed_engine import DeepSpeedEngine
+from learner.learner import Learner
+from rollout.process_group_receiver import ProcessGroupReceiver
+from rollout.weight_staging import receive_all, unpack
+from shaping.errors import RunFailed
+from shaping.training import WeightChannel
+
+PLAIN = Case(options={"layout": "packed", "micro_batch_tokens": 60, "mini_batch_groups": 1})
+
+
+class Rank:
+    """What one process does."""
+
+    def __init__(self, rank: int, num_ranks: int, port: int, policies: Path, out: Path) -> None:
+        self.rank, self.num_ranks, self.port = rank, num_ranks, port
+        self.policies, self.out = policies, out
+
+    def engine(self, kind: type[DeepSpeedEngine], case: Case) -> DeepSpeedEngine:
+        return kind(
+            case.config("deepspeed", self.num_ranks),
+            model_path=str(self.policies / case.policy),
+            seed=0,
+            rank=self.rank,
+            address="127.0.0.1",
+            port=self.port,
+            timeout_s=60,
+        )
+
+    def learner(self, case: Case = PLAIN) -> Learner:
+        config = case.config("deepspeed", self.num_ranks)
+        model_path = str(self.policies / case.policy)
+        learner = Learner(config, engine=self.engine(DeepSpeedEngine, case), model_path=model_path, rank=self.rank)
+        learner.start()
+        return learner
+
+    def step(self, learner: Learner, step: int) -> None:
+        learner.step(make_work(make_batch(12), PLAIN.config("deepspeed", self.num_ranks), rank=self.rank, step=step))
+
+    def write(self, name: str, value: object) -> None:
+        if self.rank == 0:
+            torch.save(value, self.out / f"{name}.pt")
+
+    def parity(self) -> None:
+        for name, case in CASES.items():
+            engine = self.engine(RecordingDeepSpeedEngine, case)
+            config = case.config("deepspeed", self.num_ranks)
+            result = run_case(case, engine, config, str(self.policies / case.policy), self.rank)
+            with engine.gathered(tuple(engine.gradients)) as tensors:
+                weights = dict(zip(engine.gradients, (each.clone() for each in tensors), strict=True))
+            self.write(name, {"gradients": engine.gradients, "weights": weights, "metrics": result.metrics})
+
+    def determinism(self) -> None:
+        for name in ("first", "second"):
+            learner = self.learner()
+            self.step(learner, 0)
+            if name == "first":
+                learner.save(self.out / "state")
+            self.step(learner, 1)
+            learner.export(self.out / name)
+        resumed = self.learner()
+        resumed.load(self.out / "state")
+        self.step(resumed, 1)
+        resumed.export(self.out / "resumed")
+
+    def weights(self) -> None:
+        learner = self.learner()
+        self.step(learner, 0)
+        channel = WeightChannel(backend="gloo", address="127.0.0.1", port=self.port + 1, world_size=2)
+        if self.rank != 0:
+            learner.connect_weights(channel)
+            learner.send_weights(1)
+            learner.export(self.out / "sent")
+            return
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(self.receive, channel, learner)
+            learner.connect_weights(channel)
+            manifest = learner.send_weights(1)
+            staged = future.result(timeout=60)
+        learner.export(self.out / "sent")
+        assert staged.checksums == manifest.checksums
+        received, exported = dict(unpack(staged)), load_file(self.out / "sent" / "model.safetensors")
+        same = received.keys() == exported.keys() and all(torch.equal(received[n], exported[n]) for n in received)
+        self.write("sent", {"same": same, "num_buckets": len(manifest.layout.buckets)})
+
+    @staticmethod
+    def receive(channel: WeightChannel, learner: Learner) -> object:
+        receiver = ProcessGroupReceiver(
+            WeightChannel(backend="gloo", address=channel.address, port=channel.port, world_size=2, first_rank=1),
+            worker_index=0,
+            timeout_s=60,
+            device=torch.device("cpu"),
+        )
+        return receive_all(receiver, learner.weight_layout())
+
+    def not_finite(self) -> None:
+        learner = self.learner(Case(policy="broken"))
+        try:
+            self.step(learner, 0)
+            found = "no error"
+        except RunFailed as error:
+            found = str(error)
+        learner.export(self.out / "broken_after")
+        (self.out / f"not_finite_{self.rank}.txt").write_text(found)
+
+    def bfloat16(self) -> None:
+        learner = self.learner(Case(options={"dtype": "bfloat16", "layout": "packed"}))
+        self.step(learner, 0)
+        learner.export(self.out / "bfloat16")
+        learner.close()
+        learner.close()
+
+
+def main() -> None:
+    began = time.perf_counter()
+    logging.basicConfig(level=logging.INFO)
+    rank, num_ranks, port = (int(each) for each in sys.argv[1:4])
+    worker = Rank(rank, num_ranks, port, Path(sys.argv[4]), Path(sys.argv[5]))
+    torch.set_num_threads(1)
+    for part in (worker.parity, worker.determinism, worker.weights, worker.not_finite, worker.bfloat16):
+        part()
+        logging.info("rank %d: %s done after %.1f s", rank, part.__name__, time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
