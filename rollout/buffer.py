@@ -12,9 +12,11 @@ may start while
 
     in_flight + accepted < (s + v + 1) * B
 
-where `accepted` counts every group ever buffered, trained ones included. Groups are taken in batches of B in order, so
-the group at count c is trained at step c // B, and c < (s + v + 1) * B gives step <= v + s: the learner is at most s
-versions ahead of the version the group started with. (The bound of AReaL, arXiv:2505.24298, eq. 3.)
+where `accepted` counts every group ever buffered, trained ones included. Groups are trained strictly in order of
+admission: a batch is the oldest B groups that were not dropped, and waits for the slowest of them. So the group at
+count c is trained at step c // B, and c < (s + v + 1) * B gives step <= v + s: the learner is at most s versions ahead
+of the version the group started with. (The admission rule of AReaL, arXiv:2505.24298, eq. 3. Deviation: AReaL trains
+what is finished first, where a slow group is overtaken by groups admitted later and exceeds the bound.)
 """
 
 from collections import Counter
@@ -65,8 +67,8 @@ class TakenBatch(Generic[T]):
 class GroupBuffer(Generic[T]):
     """Counts slots, keeps shaped groups in order of admission, and hands them out in batches.
 
-    Ordinals are given at admission and never reused; in synchronous mode a batch is therefore the same whatever order
-    the workers finish in.
+    Ordinals are given at admission and never reused, and batches follow them: in synchronous mode a batch is the same
+    whatever order the workers finish in.
     """
 
     def __init__(self, config: BufferConfig) -> None:
@@ -74,7 +76,7 @@ class GroupBuffer(Generic[T]):
         self._next_ordinal = 0
         self._in_flight: set[int] = set()
         self._buffered: dict[int, T] = {}
-        self._taken: set[int] = set()
+        self._taken: tuple[int, ...] | None = None
         self._dropped: Counter[DropReason] = Counter()
         self._num_accepted = 0
         self._num_attempts = 0
@@ -129,15 +131,15 @@ class GroupBuffer(Generic[T]):
         self._dropped[reason] += 1
 
     def has_batch(self) -> bool:
-        """Whether `take` may be called: a full batch, or all that the capped attempts gave.
+        """Whether `take` may be called: the oldest B groups are shaped, or the capped attempts gave no more than these.
 
-        In synchronous mode a batch is only complete when nothing is in flight, which keeps it independent of timing.
+        A younger group never overtakes one in flight, which keeps batches independent of timing and the bound true.
         """
-        if self._config.max_staleness == 0 and self._in_flight:
+        if self._taken is not None:
             return False
-        if len(self._buffered) >= self._config.groups_per_step:
-            return True
-        return self._attempts_are_spent() and not self._in_flight
+        oldest_in_flight = min(self._in_flight, default=self._next_ordinal)
+        num_ready = sum(ordinal < oldest_in_flight for ordinal in self._buffered)
+        return num_ready >= self._config.groups_per_step or (self._attempts_are_spent() and not self._in_flight)
 
     def take(self) -> TakenBatch[T]:
         """The next batch in order of admission, at most B groups.
@@ -145,11 +147,11 @@ class GroupBuffer(Generic[T]):
         Raises:
             RecordError: there is no batch, or the last one was not released.
         """
-        if not self.has_batch() or self._taken:
+        if not self.has_batch():
             raise RecordError("a batch was taken that is not there (GroupBuffer.take)")
         ordinals = tuple(sorted(self._buffered)[: self._config.groups_per_step])
         items = tuple(self._buffered.pop(ordinal) for ordinal in ordinals)
-        self._taken = set(ordinals)
+        self._taken = ordinals
         batch = TakenBatch(
             ordinals=ordinals,
             items=items,
@@ -165,14 +167,16 @@ class GroupBuffer(Generic[T]):
         A short batch counts as a full one: otherwise the bound would let later groups start too early.
 
         Raises:
-            RecordError: not the next version.
+            RecordError: not the next version, or no batch was taken for it.
         """
         if version != self._version + 1:
             raise RecordError(f"versions are released one by one: {self._version} is live, got {version} (GroupBuffer)")
+        if self._taken is None:
+            raise RecordError(f"version {version} was released, but no batch was taken for it (GroupBuffer)")
         self._version = version
         self._num_accepted += self._config.groups_per_step - len(self._taken)
         self._num_attempts = len(self._in_flight) + len(self._buffered)
-        self._taken = set()
+        self._taken = None
 
     def _attempts_are_spent(self) -> bool:
         return self._num_attempts >= self._config.max_attempts_per_step * (1 + self._config.max_staleness)

@@ -35,6 +35,9 @@ PINNED_VERSION = "0.32.0"
 NUM_PROOF_TOKENS = 8
 PROOF_PROMPT_TOKENS = 6
 STAGING_POLL_S = (0.002, 0.05)
+SHUTDOWN_GRACE_S = 2.0
+"""vLLM's processes take longer to tidy up than there is to tidy; after this they are killed."""
+
 NO_HINT = np.empty(0, dtype=np.int32)
 
 
@@ -206,10 +209,15 @@ class VllmEngine:
     async def close(self) -> None:
         """End the engine's processes; requests under way fail."""
         llm, self._llm = self._llm, None
-        for request in tuple(self._requests):
+        requests = tuple(self._requests)
+        for request in requests:
             request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
         if llm is not None:
-            await asyncio.to_thread(llm.shutdown)
+            if llm.output_handler is not None:
+                # Otherwise it logs the end of the engine as a failure, with a traceback.
+                llm.output_handler.cancel()
+            await asyncio.to_thread(llm.shutdown, timeout=SHUTDOWN_GRACE_S)
 
     async def _resume_unless_paused(self, llm: AsyncLLM) -> None:
         """End our own pause; a pause that the caller asked for stays."""
@@ -234,9 +242,10 @@ class VllmEngine:
         try:
             final = await work
         except asyncio.CancelledError:
-            if self._llm is None:
-                raise RunFailed(role="rollout", cause=self._failure or "the vLLM engine was closed") from None
-            raise
+            task = asyncio.current_task()
+            if self._llm is not None or (task is not None and task.cancelling()):
+                raise
+            raise RunFailed(role="rollout", cause=self._failure or "the vLLM engine was closed") from None
         except (EngineDeadError, EngineGenerateError, ValueError) as error:
             raise RunFailed(
                 role="rollout", cause=f"vLLM failed a request: {one_line(error.__cause__ or error)}"

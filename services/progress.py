@@ -21,6 +21,7 @@ from rich.text import Text
 from services.history import RunSummary
 from services.progress_facts import ProgressFacts, duration, printable
 from services.reports import EvaluationReport, RunDescription, RunEvent, RunReport, RunState, StepReport
+from services.run_dir import README_FILE
 from shaping.groups import SegmentClass
 
 MAX_WIDTH = 100
@@ -75,6 +76,10 @@ class Progress:
         if self._console.is_terminal:
             self._live = Live(self, console=self._console, refresh_per_second=REFRESH_PER_SECOND)
             self._live.start()
+        else:
+            description = self._facts.description
+            self._print(f"{description.name}: {description.total_steps} steps on {description.model}")
+            self._print(f"run directory {self._run_dir}, control plane {self._api_address}")
         return self
 
     def __exit__(
@@ -87,14 +92,16 @@ class Progress:
         with self._lock:
             self._facts.take(report)
         if not self._console.is_terminal:
-            self._console.print(
-                Text(self._line(report)), soft_wrap=True, no_wrap=True, crop=False, overflow="ignore", highlight=False
-            )
+            self._print(self._line(report))
 
     def finish(self, summary: RunSummary) -> None:
         """Stop redrawing and print how it went."""
         self._stop()
         self._console.print(_summary_table(summary, self._run_dir))
+
+    def _print(self, line: str) -> None:
+        """One line, however long: a log's reader wraps it, not we."""
+        self._console.print(Text(line), soft_wrap=True, no_wrap=True, crop=False, overflow="ignore", highlight=False)
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -295,7 +302,7 @@ def _summary_table(summary: RunSummary, run_dir: Path) -> RenderableType:
         ("tokens sampled", None if summary.tokens_generated is None else f"{summary.tokens_generated:,}"),
         ("groups", ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in summary.groups.items() if n) or None),
         ("policy version", str(summary.policy_version)),
-        ("run directory", str(run_dir)),
+        ("run directory", f"{run_dir} ({README_FILE} says how to look further)"),
     ]
     for name, value in rows:
         table.add_row(name, Text(value if value is not None else "-"))

@@ -18,7 +18,6 @@ from services.plan import buffer_config
 from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
 from services.recipe import Recipe
 from services.reports import Intent, RunDescription, RunEvent, RunReport, RunState, WorkerReport
-from services.roles.prompts import build_factory, build_renderer, evaluation_prompts
 from services.run_state import Happening
 from services.schedules import sampling_at
 from services.weight_sync import WeightSync
@@ -62,18 +61,15 @@ class Broadcast:
         return await self._control.intent_after(generation)
 
 
-async def run_session(recipe: Recipe, house: House, control: ControlPort, *, export_to: str) -> None:
+async def run_session(recipe: Recipe, house: House, control: ControlPort, *, api_address: str, export_to: str) -> None:
     """Start every role, train, and export the last policy.
 
     Raises:
         RunFailed: first cause first.
         RunCancelled: the user asked for it.
     """
-    starting = RunEvent(kind=Happening.STARTING.value, message="Starting workers", state=RunState.STARTING)
-    await control.report(starting)
-    renderer = build_renderer(recipe)
-    factory = build_factory(recipe, renderer)
-    held_out = evaluation_prompts(recipe, renderer)
+    message = f"Starting workers; control plane at {api_address}"
+    await control.report(RunEvent(kind=Happening.STARTING.value, message=message, state=RunState.STARTING))
     workers_per_engine = await start_roles(recipe, house, control)
     deadlines = recipe.run.deadlines
     sync = WeightSync(
@@ -84,10 +80,10 @@ async def run_session(recipe: Recipe, house: House, control: ControlPort, *, exp
     )
     await sync.connect()
     evaluator = None
-    if held_out:
+    if prompts.held_out:
         evaluator = Evaluator(
-            prompts=held_out,
-            renderer=renderer,
+            prompts=prompts.held_out,
+            renderer=prompts.renderer,
             sampling=sampling_at(_evaluation_sampling(recipe))(0),
             rollout=house.rollout,
             shaping=house.shaping,
@@ -97,7 +93,7 @@ async def run_session(recipe: Recipe, house: House, control: ControlPort, *, exp
         )
     orchestrator = Orchestrator(
         orchestrator_config(recipe),
-        factory=factory,
+        factory=prompts.factory,
         rollout=house.rollout,
         shaping=house.shaping,
         learner=house.learner,

@@ -27,7 +27,7 @@ from services.reports import Failure, RunDescription, RunEvent, RunReport, RunSt
 from services.run_dir import LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
 from services.run_state import Happening
 from services.serve_http import bind_port
-from services.session import Broadcast, House, describe_run, run_session
+from services.session import Broadcast, House, Prompts, describe_run, read_prompts, run_session
 from shaping.errors import RunFailed, UserError
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 130}
@@ -59,16 +59,17 @@ def train(recipe: Recipe, options: TrainOptions) -> int:
     plan = make_plan(recipe)
     if recipe.control.port:
         bind_port(recipe.control.host, recipe.control.port).close()
+    prompts = read_prompts(recipe)
     run_dir = create_run_dir(recipe.name, explicit=options.run_dir)
     _log_to(run_dir)
     try:
-        return asyncio.run(_train(recipe, plan, options, run_dir))
+        return asyncio.run(_train(recipe, plan, prompts, options, run_dir))
     except UserError:
         _remove_if_unused(run_dir)
         raise
 
 
-async def _train(recipe: Recipe, plan: RunPlan, options: TrainOptions, run_dir: Path) -> int:
+async def _train(recipe: Recipe, plan: RunPlan, prompts: Prompts, options: TrainOptions, run_dir: Path) -> int:
     description = describe_run(recipe, run_id=f"run_{secrets.token_hex(6)}", run_dir=str(run_dir))
     history = RunHistory(description=description)
     task = asyncio.current_task()
@@ -80,7 +81,7 @@ async def _train(recipe: Recipe, plan: RunPlan, options: TrainOptions, run_dir: 
         with Progress(description, run_dir=run_dir, api_address=opened.api_address) as progress:
             recorder = _Recorder(history, files)
             control = Broadcast(opened.control, [recorder, progress])
-            state = await _run_to_its_end(recipe, opened.house, control, run_dir)
+            state = await _run_to_its_end(recipe, prompts, opened, control, run_dir)
             summary = summarise(history, state=state, seconds_to_first_step=recorder.seconds_to_first_step)
             if history.steps:
                 write_report(run_dir / REPORT_FILE, history)
@@ -89,10 +90,11 @@ async def _train(recipe: Recipe, plan: RunPlan, options: TrainOptions, run_dir: 
     return EXIT_CODES[state]
 
 
-async def _run_to_its_end(recipe: Recipe, house: House, control: ControlPort, run_dir: Path) -> RunState:
+async def _run_to_its_end(recipe: Recipe, opened: "_OpenedHouse", control: ControlPort, run_dir: Path) -> RunState:
     """Run, and report how it ended."""
     try:
-        await run_session(recipe, house, control, export_to=str(run_dir / POLICY_DIR))
+        export_to = str(run_dir / POLICY_DIR)
+        await run_session(recipe, prompts, opened.house, control, api_address=opened.api_address, export_to=export_to)
     except RunFailed as error:
         failure = Failure(role=error.role, cause=error.cause, group_id=error.group_id)
         logging.getLogger(__name__).error("run failed", exc_info=error)

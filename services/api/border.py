@@ -1,7 +1,8 @@
-"""What every request passes before a handler sees it: an id, the Host header's check, the body's limit.
+"""What every request passes before a handler sees it: an id, a check of who asks, the body's limit.
 
-Plain ASGI, so that it also guards what the framework answers by itself. The Host check is what keeps a web page that a
-user visits from reaching a loopback port through DNS rebinding (as CVE-2026-27482 did in another dashboard).
+Plain ASGI, so that it also guards what the framework answers by itself. The checks of Host and Origin are what keeps a
+web page that a user visits from a loopback port: through DNS rebinding (as CVE-2026-27482 did with another dashboard),
+or by a form that it posts.
 """
 
 import uuid
@@ -21,7 +22,7 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BorderConfig:
     """Args:
-    allowed_hosts: names the Host header may hold, port aside; none means any.
+    allowed_hosts: names that the Host and Origin headers may hold, port aside; None means any.
     max_body_bytes: longer bodies are refused.
     """
 
@@ -61,7 +62,7 @@ class Border:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        refused = self._refuse_host(scope, request_id)
+        refused = self._refuse_stranger(scope, request_id)
         if refused is None:
             try:
                 body = await self._read_body(receive)
@@ -74,13 +75,20 @@ class Border:
                 return
         await refused(scope, receive, send_with_id)
 
-    def _refuse_host(self, scope: Scope, request_id: str) -> Response | None:
+    def _refuse_stranger(self, scope: Scope, request_id: str) -> Response | None:
         allowed = self._config.allowed_hosts
-        host = Headers(scope=scope).get("host", "")
-        if allowed is None or _without_port(host) in allowed:
+        if allowed is None:
             return None
-        known = ", ".join(sorted(allowed))
-        return problem_response(request_id, 403, "forbidden", f"the Host header must be one of {known}, got {host!r}")
+        headers = Headers(scope=scope)
+        found = {"Host": headers.get("host", "")}
+        if "origin" in headers:
+            found["Origin"] = headers["origin"].partition("://")[2]
+        for name, value in found.items():
+            if _without_port(value) not in allowed:
+                known = ", ".join(sorted(allowed))
+                detail = f"the {name} header must name one of {known}, got {value!r}"
+                return problem_response(request_id, 403, "forbidden", detail)
+        return None
 
     async def _read_body(self, receive: Receive) -> bytes:
         """The whole body: half of one must not act as a shorter one."""

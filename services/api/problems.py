@@ -96,7 +96,7 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     if any(each["type"] == "json_invalid" for each in found):
         return problem_response(_id(request), 400, "malformed", "the body must be JSON, found something else")
     errors = [_explain(each) for each in found]
-    detail = "; ".join(f"{each['pointer'].removeprefix('#/')}: {each['message']}" for each in errors)
+    detail = "; ".join(f"{each['pointer'].lstrip('#/') or 'body'}: {each['message']}" for each in errors)
     return problem_response(_id(request), 422, "validation", detail, members={"errors": errors})
 
 
@@ -120,7 +120,7 @@ async def _on_crash(request: Request, error: Exception) -> JSONResponse:
 def _explain(error: Mapping[str, Any]) -> dict[str, str]:
     place: Sequence[Any] = error["loc"]
     if tuple(place) == ("body",):
-        return {"pointer": "#", "message": "the body must be a JSON object, sent as application/json"}
+        return {"pointer": "#", "message": "must be a JSON object, sent as application/json"}
     is_body = place[0] == "body"
     pointer = "#/" + "/".join(str(part) for part in place[1:]) if is_body else str(place[-1])
     message = "unknown member" if error["type"] == "extra_forbidden" else str(error["msg"])

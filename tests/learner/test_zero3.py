@@ -15,7 +15,7 @@ import torch
 from learner_builders import write_tiny_policy
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-from zero3_cases import CASES, RecordingTorchEngine, run_case
+from zero3_cases import CASES, RecordingTorchEngine, cases_of, run_case
 
 from learner.deepspeed_env import worker_environment
 
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.stack
 REPOSITORY = Path(__file__).parents[2]
 SUPPORT = REPOSITORY / "tests" / "support"
 NUM_RANKS = (1, 2)
+RUNS = [(num_ranks, name) for num_ranks in NUM_RANKS for name in cases_of(num_ranks)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,9 @@ class Groups:
     def found(self, num_ranks: int, name: str) -> dict[str, Any]:
         return torch.load(self.out[num_ranks] / f"{name}.pt", weights_only=True)
 
-    def weights(self, num_ranks: int, name: str) -> dict[str, torch.Tensor]:
-        return load_file(self.out[num_ranks] / name / "model.safetensors")
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        """What the group of two exported."""
+        return load_file(self.out[2] / name / "model.safetensors")
 
 
 def free_port() -> int:
@@ -95,7 +97,7 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groups]:
 def plain(groups: Groups) -> dict[str, dict[str, Any]]:
     """Every case on plain torch: one rank, one padded micro-batch."""
     torch.set_num_threads(1)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, case in CASES.items():
         options = {**case.options, "layout": "padded", "micro_batch_tokens": 10_000}
         config = type(case)(options=options).config("torch", 1)
@@ -108,8 +110,7 @@ def plain(groups: Groups) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("num_ranks", "name"), RUNS)
 def test_gradients_equal_those_of_plain_torch(
     name: str, num_ranks: int, groups: Groups, plain: dict[str, dict[str, Any]]
 ) -> None:
@@ -120,8 +121,7 @@ def test_gradients_equal_those_of_plain_torch(
         torch.testing.assert_close(found[parameter], gradient, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("num_ranks", "name"), RUNS)
 def test_an_update_equals_that_of_plain_torch(
     name: str, num_ranks: int, groups: Groups, plain: dict[str, dict[str, Any]]
 ) -> None:
@@ -132,8 +132,7 @@ def test_an_update_equals_that_of_plain_torch(
         torch.testing.assert_close(found[parameter], weight, atol=5e-5, rtol=0)
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("num_ranks", "name"), RUNS)
 def test_metrics_equal_those_of_plain_torch(
     name: str, num_ranks: int, groups: Groups, plain: dict[str, dict[str, Any]]
 ) -> None:
@@ -144,40 +143,35 @@ def test_metrics_equal_those_of_plain_torch(
             assert found[metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-def test_two_runs_of_one_seed_give_the_same_bits(num_ranks: int, groups: Groups) -> None:
-    first, second = groups.weights(num_ranks, "first"), groups.weights(num_ranks, "second")
+def test_two_runs_of_one_seed_give_the_same_bits(groups: Groups) -> None:
+    first, second = groups.weights("first"), groups.weights("second")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-def test_a_resumed_group_goes_on_bit_for_bit(num_ranks: int, groups: Groups) -> None:
-    whole, resumed = groups.weights(num_ranks, "first"), groups.weights(num_ranks, "resumed")
+def test_a_resumed_group_goes_on_bit_for_bit(groups: Groups) -> None:
+    whole, resumed = groups.weights("first"), groups.weights("resumed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     start = load_file(groups.policies / "tied" / "model.safetensors")
     assert not any(torch.equal(whole[name], start[name]) for name in whole)
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-def test_weights_sent_over_gloo_are_the_exported_ones(num_ranks: int, groups: Groups) -> None:
-    found = groups.found(num_ranks, "sent")
+def test_weights_sent_over_gloo_are_the_exported_ones(groups: Groups) -> None:
+    found = groups.found(2, "sent")
     assert found["same"]
     assert found["num_buckets"] > 1
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-def test_a_loss_that_is_not_finite_is_refused_on_every_rank(num_ranks: int, groups: Groups) -> None:
-    for rank in range(num_ranks):
-        text = (groups.out[num_ranks] / f"not_finite_{rank}.txt").read_text()
+def test_a_loss_that_is_not_finite_is_refused_on_every_rank(groups: Groups) -> None:
+    for rank in range(2):
+        text = (groups.out[2] / f"not_finite_{rank}.txt").read_text()
         assert text.startswith("learner: the loss is nan in step 0, update 1 of 3")
     before = load_file(groups.policies / "broken" / "model.safetensors")
-    after = groups.weights(num_ranks, "broken_after")
+    after = groups.weights("broken_after")
     assert all(torch.equal(after[name].nan_to_num(7.0), before[name].nan_to_num(7.0)) for name in before)
 
 
-@pytest.mark.parametrize("num_ranks", NUM_RANKS)
-def test_bfloat16_weights_keep_a_float32_master(num_ranks: int, groups: Groups) -> None:
-    weights = groups.weights(num_ranks, "bfloat16")
+def test_bfloat16_weights_keep_a_float32_master(groups: Groups) -> None:
+    weights = groups.weights("bfloat16")
     assert all(weight.dtype == torch.bfloat16 for weight in weights.values())
     start = load_file(groups.policies / "tied" / "model.safetensors")
     moved = [float((weights[name].float() - start[name]).abs().mean()) for name in weights]

@@ -3,56 +3,13 @@
 import asyncio
 from datetime import datetime
 
-import httpx
 import pytest
+from api_service import RUN, Service, check_problem
 from prometheus_client.parser import text_string_to_metric_families
-from report_builders import Clock, make_description, make_evaluation, make_event, make_step, make_worker
+from report_builders import make_evaluation, make_step, make_worker
 
-from services.api.app import create_app
-from services.api.border import BorderConfig
-from services.catalogue_entries import catalogue
-from services.control import ControlPlane
-from services.metrics import RunMetrics
 from services.reports import Failure, RunState
 from services.run_state import Happening
-
-RUN = "/v1/runs/run-1"
-
-
-class Service:
-    """A control plane behind its application, and a client."""
-
-    def __init__(self, *, checks=None, border=None, raise_app_exceptions=True):
-        self.clock = Clock(1_700_000_000.0)
-        description = make_description()
-        metrics = RunMetrics(description, catalogue=catalogue(), version="0.1.0", clock=self.clock)
-        self.control = ControlPlane(description, metrics=metrics, clock=self.clock)
-        self.app = create_app(self.control, registry=metrics.registry, checks=checks, border=border)
-        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=raise_app_exceptions)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765")
-
-    async def get(self, path, **more):
-        return await self.client.get(path, **more)
-
-    async def post(self, path, **more):
-        return await self.client.post(path, **more)
-
-    async def report(self, kind, state=RunState.RUNNING, message="", **more):
-        await self.control.report(make_event(kind, message, state, **more))
-
-
-def check_problem(response, status, slug):
-    body = response.json()
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    assert body["type"] == f"urn:lessrl:problem:{slug}"
-    assert body["status"] == status
-    assert body["title"] and body["detail"]
-    assert body["instance"] == f"urn:uuid:{response.headers['x-request-id']}"
-    return body
-
-
-# health
 
 
 async def test_health_answers_without_a_run() -> None:
@@ -93,9 +50,6 @@ async def test_metrics_is_prometheus_text_and_openmetrics_on_request() -> None:
     open_metrics = await service.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert open_metrics.headers["content-type"].startswith("application/openmetrics-text")
     assert open_metrics.text.endswith("# EOF\n")
-
-
-# reads
 
 
 async def test_a_pending_run_shows_null_for_what_does_not_exist() -> None:
@@ -167,7 +121,7 @@ async def test_runs_are_listed_and_filtered_by_state() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/operations", "/operations/op-1", "/events"])
-async def test_an_unknown_run_is_a_problem(path) -> None:
+async def test_an_unknown_run_is_a_problem(path: str) -> None:
     body = check_problem(await Service().get(f"/v1/runs/other{path}"), 404, "run-not-found")
     assert "run-1" in body["detail"]
 
@@ -185,9 +139,6 @@ async def test_events_come_in_pages() -> None:
     chosen = (await service.get(f"{RUN}/events", params={"type": "note"})).json()
     assert [event["message"] for event in chosen["items"]] == ["note"]
     check_problem(await service.get(f"{RUN}/events", params={"page_size": 501}), 422, "validation")
-
-
-# calls
 
 
 async def test_a_pause_answers_at_once_with_the_operation_to_follow() -> None:
@@ -254,7 +205,7 @@ async def test_another_pause_meanwhile_names_the_operation_in_the_way() -> None:
 
 
 @pytest.mark.parametrize("call", ["pause", "resume", "cancel"])
-async def test_a_finished_run_takes_no_calls(call) -> None:
+async def test_a_finished_run_takes_no_calls(call: str) -> None:
     service = Service()
     await service.report(Happening.COMPLETED, RunState.COMPLETED)
     body = check_problem(await service.post(f"{RUN}/{call}"), 409, "run-finished")
@@ -262,7 +213,7 @@ async def test_a_finished_run_takes_no_calls(call) -> None:
 
 
 @pytest.mark.parametrize("call", ["pause", "resume"])
-async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call) -> None:
+async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call: str) -> None:
     service = Service()
     await service.report(Happening.STARTED)
     await service.post(f"{RUN}/cancel")
@@ -272,114 +223,3 @@ async def test_a_run_being_cancelled_takes_neither_pause_nor_resume(call) -> Non
 
 async def test_an_unknown_operation_is_a_problem() -> None:
     check_problem(await Service().get(f"{RUN}/operations/op-9"), 404, "operation-not-found")
-
-
-# the border
-
-
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [({"timeout": 5}, "#/timeout"), ({"timeout_seconds": "soon"}, "#/timeout_seconds"), ([1], "#")],
-)
-async def test_a_body_that_does_not_fit_names_the_member(body, pointer) -> None:
-    problem = check_problem(await Service().post(f"{RUN}/pause", json=body), 422, "validation")
-    assert [error["pointer"] for error in problem["errors"]] == [pointer]
-
-
-async def test_a_body_that_is_not_json_is_malformed() -> None:
-    headers = {"content-type": "application/json"}
-    check_problem(await Service().post(f"{RUN}/pause", content=b"{nope", headers=headers), 400, "malformed")
-
-
-async def test_a_body_of_another_type_is_refused_with_what_to_send() -> None:
-    body = check_problem(await Service().post(f"{RUN}/pause", data={"mode": "drain"}), 422, "validation")
-    assert "application/json" in body["errors"][0]["message"]
-
-
-async def test_a_long_body_is_refused_before_it_is_read() -> None:
-    service = Service(border=BorderConfig(max_body_bytes=100))
-    await service.report(Happening.STARTED)
-    body = check_problem(await service.post(f"{RUN}/pause", json={"reason": "x" * 100}), 413, "body-too-large")
-    assert "100 bytes" in body["detail"]
-    assert service.control.life.state is RunState.RUNNING
-
-
-async def test_half_a_body_acts_as_none() -> None:
-    service = Service()
-    await service.report(Happening.STARTED)
-    messages = [
-        {"type": "http.request", "body": b"", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-    sent = []
-
-    async def receive():
-        return messages.pop(0)
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": f"{RUN}/pause",
-        "query_string": b"",
-        "headers": [(b"host", b"127.0.0.1")],
-    }
-    await service.app(scope, receive, send)
-    assert sent == []
-    assert service.control.life.state is RunState.RUNNING
-
-
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", ""])
-async def test_a_foreign_host_header_is_refused(host) -> None:
-    check_problem(await Service().get("/healthz", headers={"host": host}), 403, "forbidden")
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8765", "127.0.0.1:1", "[::1]:8765", "[::1]"])
-async def test_loopback_names_are_served_with_any_port(host) -> None:
-    assert (await Service().get("/healthz", headers={"host": host})).status_code == 200
-
-
-async def test_any_host_is_served_where_the_border_says_so() -> None:
-    service = Service(border=BorderConfig(allowed_hosts=None))
-    assert (await service.get("/healthz", headers={"host": "head.cluster"})).status_code == 200
-
-
-async def test_unknown_paths_and_methods_are_problems() -> None:
-    service = Service()
-    check_problem(await service.get("/v2/runs"), 404, "not-found")
-    refused = await service.post("/healthz")
-    check_problem(refused, 405, "method-not-allowed")
-    assert refused.headers["allow"] == "GET"
-
-
-async def test_a_crash_is_a_problem_without_detail() -> None:
-    def crash():
-        raise RuntimeError("secret path")
-
-    service = Service(checks={"broken": crash}, raise_app_exceptions=False)
-    body = check_problem(await service.get("/readyz"), 500, "internal")
-    assert "secret" not in str(body)
-
-
-async def test_every_answer_carries_its_own_request_id() -> None:
-    service = Service()
-    ids = {(await service.get("/healthz")).headers["x-request-id"] for _ in range(3)}
-    assert len(ids) == 3
-
-
-async def test_openapi_names_every_operation_and_its_errors() -> None:
-    document = (await Service().get("/openapi.json")).json()
-    operations = {
-        (method, path): operation
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    }
-    assert {path for _, path in operations} == {
-        *("/healthz", "/readyz", "/version", "/metrics", "/v1/runs", "/v1/runs/{run_id}"),
-        *("/v1/runs/{run_id}/operations", "/v1/runs/{run_id}/operations/{operation_id}", "/v1/runs/{run_id}/events"),
-        *(f"/v1/runs/{{run_id}}/{call}" for call in ("pause", "resume", "cancel")),
-    }
-    assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
-    assert {"200", "202", "404", "409", "422"} <= set(operations["post", "/v1/runs/{run_id}/pause"]["responses"])

@@ -5,26 +5,32 @@ import asyncio
 from report_builders import Clock, make_description, make_evaluation, make_event, make_step, make_worker
 
 from services.catalogue_entries import catalogue
-from services.control import ControlPlane, OperationState
+from services.control import ControlPlane, Operation, OperationState
 from services.metrics import RunMetrics
 from services.reports import Failure, IntentKind, RunState
 from services.run_calls import CancelRequest, PauseRequest
 from services.run_state import Accepted, Happening, OperationKind, Refused
 
 
-def make_control(clock=None):
-    clock = clock or Clock()
+def make_control() -> tuple[ControlPlane, RunMetrics, Clock]:
+    clock = Clock()
     metrics = RunMetrics(make_description(), catalogue=catalogue(), version="0.1.0", clock=clock)
     return ControlPlane(make_description(), metrics=metrics, clock=clock), metrics, clock
 
 
-async def running_control():
+async def running_control() -> tuple[ControlPlane, RunMetrics, Clock]:
     control, metrics, clock = make_control()
     await control.report(make_event(Happening.STARTED))
     return control, metrics, clock
 
 
-def sample(metrics, name, **labels):
+def latest(control: ControlPlane, kind: OperationKind) -> Operation:
+    operation = control.latest_operation(kind)
+    assert operation is not None
+    return operation
+
+
+def sample(metrics: RunMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, {"run_id": "run-1", **labels})
 
 
@@ -66,11 +72,11 @@ async def test_only_the_newest_of_several_intents_is_handed_out() -> None:
 async def test_a_pause_goes_through_its_phases() -> None:
     control, metrics, clock = await running_control()
     control.pause(PauseRequest(timeout_seconds=60.0))
-    operation = control.latest_operation(OperationKind.PAUSE)
+    operation = latest(control, OperationKind.PAUSE)
     assert (operation.phase, operation.state, operation.deadline_at) == ("draining", OperationState.RUNNING, 1060.0)
     clock.now = 1010.0
     await control.report(make_event(Happening.DRAINED, state=RunState.PAUSED))
-    operation = control.latest_operation(OperationKind.PAUSE)
+    operation = latest(control, OperationKind.PAUSE)
     assert control.life.state is RunState.PAUSED
     assert (operation.phase, operation.state, operation.ended_at) == ("done", OperationState.SUCCEEDED, 1010.0)
     assert sample(metrics, "less_run_pauses_total", mode="drain", result="succeeded") == 1
@@ -87,7 +93,7 @@ async def test_a_pause_that_misses_its_deadline_fails_and_the_run_goes_on() -> N
     assert control.life.state is RunState.PAUSING
     clock.now = 1060.0
     control.tick(1060.0)
-    operation = control.latest_operation(OperationKind.PAUSE)
+    operation = latest(control, OperationKind.PAUSE)
     assert control.life.state is RunState.RUNNING
     assert operation.state is OperationState.FAILED
     assert "draining" in operation.error
@@ -108,10 +114,10 @@ async def test_a_pause_before_the_start_has_no_deadline_until_the_run_starts() -
     control, _, clock = make_control()
     control.pause(PauseRequest(timeout_seconds=60.0))
     control.tick(9999.0)
-    assert control.latest_operation(OperationKind.PAUSE).deadline_at is None
+    assert latest(control, OperationKind.PAUSE).deadline_at is None
     clock.now = 2000.0
     await control.report(make_event(Happening.STARTED))
-    operation = control.latest_operation(OperationKind.PAUSE)
+    operation = latest(control, OperationKind.PAUSE)
     assert (operation.phase, operation.deadline_at) == ("draining", 2060.0)
 
 
@@ -122,7 +128,7 @@ async def test_a_late_resume_fails_its_operation_once_and_still_resumes() -> Non
     control.resume()
     control.tick(9000.0)
     control.tick(9001.0)
-    assert control.latest_operation(OperationKind.RESUME).state is OperationState.FAILED
+    assert latest(control, OperationKind.RESUME).state is OperationState.FAILED
     assert [each.kind for each in control.events(limit=100)].count("resume_overdue") == 1
     await control.report(make_event(Happening.RESUMED))
     assert control.life.state is RunState.RUNNING
@@ -134,7 +140,7 @@ async def test_cancel_ends_the_run_and_its_operation() -> None:
     clock.now = 1003.0
     await control.report(make_event(Happening.CANCELLED, state=RunState.CANCELLED))
     assert control.life.state is RunState.CANCELLED
-    assert control.latest_operation(OperationKind.CANCEL).state is OperationState.SUCCEEDED
+    assert latest(control, OperationKind.CANCEL).state is OperationState.SUCCEEDED
     assert control.finished_at == 1003.0
     assert isinstance(control.pause(PauseRequest()), Refused)
 
@@ -156,7 +162,7 @@ async def test_tokens_add_up_and_the_last_reports_are_kept() -> None:
     evaluation = make_evaluation(2)
     await control.report(evaluation)
     assert control.tokens_generated == 250
-    assert control.last_step.step == 2
+    assert control.last_step is not None and control.last_step.step == 2
     assert control.last_evaluation == evaluation
 
 

@@ -15,7 +15,7 @@ def make_metrics() -> RunMetrics:
     return RunMetrics(make_description(), catalogue=catalogue(), version="0.1.0", clock=lambda: 1234.5)
 
 
-def samples(metrics):
+def samples(metrics: RunMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """{(name, labels but run_id): value} of the exposition text, which must parse."""
     found = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):

@@ -78,6 +78,15 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     assert "\x1b" not in screen.text()
 
 
+def test_without_a_terminal_the_first_lines_tell_where_to_look() -> None:
+    screen = Screen(is_terminal=False, width=40)
+    with screen.view:
+        pass
+    first, second = screen.text().splitlines()
+    assert first == "tiny: 20 steps on models/tiny"
+    assert second == "run directory runs/tiny, control plane http://127.0.0.1:8265"
+
+
 def test_a_number_that_was_not_measured_is_left_out_of_the_line() -> None:
     screen = Screen(is_terminal=False)
     screen.show(make_event("started"), make_step(1, total_steps=20))
@@ -204,7 +213,7 @@ def test_finish_ends_the_redrawing() -> None:
     with screen.view as view:
         view.show(make_event("started", "Training"))
         view.finish(summarise(make_history(1), state=RunState.COMPLETED, seconds_to_first_step=1.0))
-    assert screen.text().rstrip().endswith("runs/tiny")
+    assert screen.text().rstrip().endswith("look further)")
 
 
 def test_time_left_counts_down_between_steps_and_stops_while_paused() -> None:

@@ -1,8 +1,6 @@
 """The call x state table and the diagram of the run's life, law by law."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.reports import IntentKind, RunState
 from services.run_calls import CancelRequest, PauseRequest
@@ -16,8 +14,8 @@ from services.run_state import (
     OperationKind,
     Refused,
     RunLife,
+    Transition,
     WriteIntent,
-    allowed_actions,
     cancel,
     deadline_missed,
     happened,
@@ -32,29 +30,26 @@ BEFORE_RUNNING = (RunState.PENDING, RunState.STARTING)
 ACTIVE = tuple(state for state in RunState if not state.is_terminal)
 
 
-def life(state, *, paused_by=None):
+def life(state: RunState, *, paused_by: PauseRequest | None = None) -> RunLife:
     if paused_by is None and state in (RunState.PAUSING, RunState.PAUSED):
         paused_by = REQUEST
     return RunLife(state=state, pause=paused_by)
 
 
-def intents(answer):
+def intents(answer: Transition) -> list[IntentKind]:
     return [effect.kind for effect in answer.effects if isinstance(effect, WriteIntent)]
 
 
-def opened(answer):
+def opened(answer: Transition) -> list[tuple[OperationKind, str]]:
     return [(effect.kind, effect.phase) for effect in answer.effects if isinstance(effect, OpenOperation)]
 
 
-def ended(answer):
+def ended(answer: Transition) -> dict[OperationKind, str]:
     return {effect.kind: effect.error for effect in answer.effects if isinstance(effect, EndOperation)}
 
 
-# pause
-
-
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_pause_before_running_waits_for_the_start(state) -> None:
+def test_pause_before_running_waits_for_the_start(state: RunState) -> None:
     answer = pause(life(state), REQUEST)
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -73,7 +68,7 @@ def test_pause_while_running_closes_the_gate_with_a_deadline() -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.STARTING, RunState.PAUSING, RunState.RESUMING])
-def test_the_same_pause_again_answers_the_same_operation(state) -> None:
+def test_the_same_pause_again_answers_the_same_operation(state: RunState) -> None:
     waiting = life(state, paused_by=REQUEST)
     answer = pause(waiting, PauseRequest(timeout_seconds=60.0, reason="another remark"))
     assert isinstance(answer, Accepted)
@@ -82,7 +77,7 @@ def test_the_same_pause_again_answers_the_same_operation(state) -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.PENDING, RunState.STARTING, RunState.PAUSING, RunState.RESUMING])
-def test_another_pause_meanwhile_is_refused(state) -> None:
+def test_another_pause_meanwhile_is_refused(state: RunState) -> None:
     answer = pause(life(state, paused_by=REQUEST), OTHER_REQUEST)
     assert isinstance(answer, Refused)
     assert answer.slug == "pause-in-progress"
@@ -105,7 +100,7 @@ def test_pause_while_resuming_is_queued_and_its_intent_waits() -> None:
 
 
 @pytest.mark.parametrize("state", TERMINAL)
-def test_pause_of_a_finished_run_is_refused(state) -> None:
+def test_pause_of_a_finished_run_is_refused(state: RunState) -> None:
     answer = pause(life(state), REQUEST)
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
@@ -133,9 +128,9 @@ def test_pause_and_resume_of_a_run_being_cancelled_are_refused() -> None:
         ("timeout_seconds", float("nan"), "> 0"),
     ],
 )
-def test_a_pause_that_does_not_exist_names_the_member_and_what_exists(member, value, exists) -> None:
+def test_a_pause_that_does_not_exist_names_the_member_and_what_exists(member: str, value: object, exists: str) -> None:
     for state in ACTIVE:
-        answer = pause(life(state), PauseRequest(**{member: value}))
+        answer = pause(life(state), PauseRequest(**{member: value}))  # type: ignore[arg-type]
         assert isinstance(answer, Refused)
         assert answer.slug == "validation"
         (problem,) = answer.problems
@@ -151,11 +146,8 @@ def test_defined_but_missing_values_are_told_from_unknown_ones() -> None:
     assert "unknown" in unknown.detail
 
 
-# resume
-
-
 @pytest.mark.parametrize("state", [*BEFORE_RUNNING, RunState.RUNNING])
-def test_resume_of_a_run_that_is_not_paused_changes_nothing(state) -> None:
+def test_resume_of_a_run_that_is_not_paused_changes_nothing(state: RunState) -> None:
     answer = resume(life(state))
     assert isinstance(answer, Accepted)
     assert not answer.pending
@@ -163,7 +155,7 @@ def test_resume_of_a_run_that_is_not_paused_changes_nothing(state) -> None:
 
 
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_resume_before_running_withdraws_the_waiting_pause(state) -> None:
+def test_resume_before_running_withdraws_the_waiting_pause(state: RunState) -> None:
     answer = resume(life(state, paused_by=REQUEST))
     assert isinstance(answer, Accepted)
     assert not answer.pending
@@ -203,17 +195,14 @@ def test_resume_while_resuming_is_the_same_and_withdraws_a_queued_pause() -> Non
 
 
 @pytest.mark.parametrize("state", TERMINAL)
-def test_resume_of_a_finished_run_is_refused(state) -> None:
+def test_resume_of_a_finished_run_is_refused(state: RunState) -> None:
     answer = resume(life(state))
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
 
 
-# cancel
-
-
 @pytest.mark.parametrize("state", [state for state in ACTIVE if state is not RunState.CANCELLING])
-def test_cancel_of_an_active_run_cancels_and_ends_what_was_under_way(state) -> None:
+def test_cancel_of_an_active_run_cancels_and_ends_what_was_under_way(state: RunState) -> None:
     answer = cancel(life(state), CancelRequest(grace_seconds=5.0))
     assert isinstance(answer, Accepted)
     assert answer.pending
@@ -233,20 +222,17 @@ def test_cancel_again_is_the_same_operation_and_200_once_cancelled() -> None:
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED])
-def test_cancel_of_a_run_that_ended_otherwise_is_refused(state) -> None:
+def test_cancel_of_a_run_that_ended_otherwise_is_refused(state: RunState) -> None:
     answer = cancel(life(state), CancelRequest())
     assert isinstance(answer, Refused)
     assert answer.slug == "run-finished"
 
 
 @pytest.mark.parametrize(("member", "value"), [("checkpoint", True), ("grace_seconds", 0.0)])
-def test_a_cancel_that_does_not_exist_names_the_member(member, value) -> None:
-    answer = cancel(life(RunState.RUNNING), CancelRequest(**{member: value}))
+def test_a_cancel_that_does_not_exist_names_the_member(member: str, value: object) -> None:
+    answer = cancel(life(RunState.RUNNING), CancelRequest(**{member: value}))  # type: ignore[arg-type]
     assert isinstance(answer, Refused)
     assert [problem.pointer for problem in answer.problems] == [f"#/{member}"]
-
-
-# what the run reports
 
 
 def test_the_run_starts_and_completes() -> None:
@@ -261,7 +247,7 @@ def test_the_run_starts_and_completes() -> None:
 
 
 @pytest.mark.parametrize("state", BEFORE_RUNNING)
-def test_a_start_with_a_waiting_pause_drains_and_its_deadline_begins_there(state) -> None:
+def test_a_start_with_a_waiting_pause_drains_and_its_deadline_begins_there(state: RunState) -> None:
     step = happened(life(state, paused_by=REQUEST), Happening.STARTED)
     assert step.life == life(RunState.PAUSING)
     assert step.effects == (AdvanceOperation(kind=OperationKind.PAUSE, phase="draining", timeout_seconds=60.0),)
@@ -288,7 +274,7 @@ def test_resumed_with_a_queued_pause_drains_again_and_writes_the_intent_only_now
 
 @pytest.mark.parametrize("state", ACTIVE)
 @pytest.mark.parametrize("happening", [Happening.COMPLETED, Happening.FAILED, Happening.CANCELLED])
-def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state, happening) -> None:
+def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state: RunState, happening: Happening) -> None:
     step = happened(life(state), happening)
     assert step.life == RunLife(state=RunState(happening.value))
     errors = ended(step)
@@ -299,7 +285,7 @@ def test_an_end_is_taken_in_every_active_state_and_ends_every_operation(state, h
 
 @pytest.mark.parametrize("state", TERMINAL)
 @pytest.mark.parametrize("happening", list(Happening))
-def test_terminal_states_never_change(state, happening) -> None:
+def test_terminal_states_never_change(state: RunState, happening: Happening) -> None:
     assert happened(life(state), happening).life == life(state)
     assert happened(life(state), happening).effects == ()
 
@@ -316,12 +302,9 @@ def test_terminal_states_never_change(state, happening) -> None:
         (RunState.CANCELLING, Happening.STARTED),
     ],
 )
-def test_a_report_that_a_call_overtook_changes_nothing(state, happening) -> None:
+def test_a_report_that_a_call_overtook_changes_nothing(state: RunState, happening: Happening) -> None:
     step = happened(life(state), happening)
     assert (step.life, step.effects) == (life(state), ())
-
-
-# deadlines
 
 
 def test_a_pause_that_misses_its_deadline_goes_back_to_running_and_says_so() -> None:
@@ -335,72 +318,8 @@ def test_a_pause_that_misses_its_deadline_goes_back_to_running_and_says_so() -> 
 @pytest.mark.parametrize(
     ("state", "kind"), [(RunState.RESUMING, OperationKind.RESUME), (RunState.CANCELLING, OperationKind.CANCEL)]
 )
-def test_a_late_resume_or_cancel_fails_its_operation_and_is_waited_for(state, kind) -> None:
+def test_a_late_resume_or_cancel_fails_its_operation_and_is_waited_for(state: RunState, kind: OperationKind) -> None:
     step = deadline_missed(life(state), kind, "stopping")
     assert step.life == life(state)
     assert ended(step)[kind]
     assert [effect.kind for effect in step.effects if isinstance(effect, Announce)] == [f"{kind}_overdue"]
-
-
-# over any history
-
-EVENTS = st.one_of(
-    st.sampled_from(list(Happening)),
-    st.sampled_from(["pause", "other pause", "resume", "cancel", "pause deadline"]),
-)
-# The arrows of the diagram, and a pause that waits for the start.
-ARROWS = {
-    RunState.PENDING: {RunState.STARTING, RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING},
-    RunState.STARTING: {RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING},
-    RunState.RUNNING: {RunState.PAUSING, RunState.CANCELLING},
-    RunState.PAUSING: {RunState.PAUSED, RunState.RUNNING, RunState.CANCELLING},
-    RunState.PAUSED: {RunState.RESUMING, RunState.CANCELLING},
-    RunState.RESUMING: {RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING},
-    RunState.CANCELLING: set(),
-    **{state: set() for state in TERMINAL},
-}
-
-
-def apply(now, event):
-    if isinstance(event, Happening):
-        return happened(now, event)
-    if event == "pause deadline":
-        return deadline_missed(now, OperationKind.PAUSE, "draining") if now.state is RunState.PAUSING else None
-    calls = {
-        "pause": lambda: pause(now, REQUEST),
-        "other pause": lambda: pause(now, OTHER_REQUEST),
-        "resume": lambda: resume(now),
-        "cancel": lambda: cancel(now, CancelRequest()),
-    }
-    answer = calls[event]()
-    return None if isinstance(answer, Refused) else answer
-
-
-@given(st.lists(EVENTS, max_size=30))
-def test_no_history_leaves_the_diagram_and_the_intent_follows_the_life(events) -> None:
-    now, intent = RunLife(), IntentKind.RUN
-    for event in events:
-        step = apply(now, event)
-        if step is None:
-            continue
-        before, now = now, step.life
-        if now.state is not before.state:
-            assert now.state in ARROWS[before.state] or (now.state.is_terminal and not before.state.is_terminal)
-        for effect in step.effects:
-            if isinstance(effect, WriteIntent):
-                intent = effect.kind
-        is_queued = now.state is RunState.RESUMING and now.pause is not None
-        if not now.state.is_terminal:
-            assert intent is (IntentKind.RUN if is_queued else now.desired)
-        assert (now.state in (RunState.PAUSING, RunState.PAUSED)) <= (now.pause is not None)
-
-
-@given(st.lists(EVENTS, max_size=30))
-def test_an_action_is_allowed_exactly_when_it_would_change_something(events) -> None:
-    now = RunLife()
-    for event in events:
-        step = apply(now, event)
-        now = step.life if step is not None else now
-    answers = {"pause": pause(now, REQUEST), "resume": resume(now), "cancel": cancel(now, CancelRequest())}
-    changing = {name for name, answer in answers.items() if isinstance(answer, Accepted) and answer.effects}
-    assert changing == set(allowed_actions(now))

@@ -68,6 +68,14 @@ CASES = {
     ),
 }
 
+# One rank alone must give the same gradients; what else a rank does shows on two.
+LAYOUT_CASES = ("padded_1", "padded_4", "packed_1", "packed_4")
+
+
+def cases_of(num_ranks: int) -> dict[str, Case]:
+    """The cases that a group of this size runs."""
+    return {name: CASES[name] for name in LAYOUT_CASES} if num_ranks == 1 else CASES
+
 
 class RecordedGradients:
     """Keeps the gradient of the last update, whole and by name, as it was before clipping."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from learner_builders import make_batch, make_work
 from safetensors.torch import load_file
-from zero3_cases import CASES, Case, RecordingDeepSpeedEngine, run_case
+from zero3_cases import Case, RecordingDeepSpeedEngine, cases_of, run_case
 
 from learner.deepspeed_engine import DeepSpeedEngine
 from learner.learner import Learner
@@ -57,7 +57,7 @@ class Rank:
             torch.save(value, self.out / f"{name}.pt")
 
     def parity(self) -> None:
-        for name, case in CASES.items():
+        for name, case in cases_of(self.num_ranks).items():
             engine = self.engine(RecordingDeepSpeedEngine, case)
             config = case.config("deepspeed", self.num_ranks)
             result = run_case(case, engine, config, str(self.policies / case.policy), self.rank)
@@ -122,6 +122,10 @@ class Rank:
         learner = self.learner(Case(options={"dtype": "bfloat16", "layout": "packed"}))
         self.step(learner, 0)
         learner.export(self.out / "bfloat16")
+
+    def close(self) -> None:
+        """Leave the group as a learner does, twice."""
+        learner = self.learner()
         learner.close()
         learner.close()
 
@@ -132,7 +136,8 @@ def main() -> None:
     rank, num_ranks, port = (int(each) for each in sys.argv[1:4])
     worker = Rank(rank, num_ranks, port, Path(sys.argv[4]), Path(sys.argv[5]))
     torch.set_num_threads(1)
-    for part in (worker.parity, worker.determinism, worker.weights, worker.not_finite, worker.bfloat16):
+    parts = [worker.parity, worker.determinism, worker.weights, worker.not_finite, worker.bfloat16, worker.close]
+    for part in parts if num_ranks > 1 else parts[:1]:
         part()
         logging.info("rank %d: %s done after %.1f s", rank, part.__name__, time.perf_counter() - began)
 
