@@ -14,6 +14,7 @@ import numpy as np
 import vllm
 from vllm import SamplingParams
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -259,7 +260,7 @@ class VllmEngine:
     async def _last_output(self, token_ids: list[int], parameters: SamplingParams) -> RequestOutput | None:
         final = None
         request_id = f"r{next(self._request_ids)}"
-        async for output in self._started().generate({"prompt_token_ids": token_ids}, parameters, request_id):
+        async for output in self._started().generate(tokens_input(token_ids), parameters, request_id):
             final = output
         return final
 

@@ -61,7 +61,29 @@ class Broadcast:
         return await self._control.intent_after(generation)
 
 
-async def run_session(recipe: Recipe, house: House, control: ControlPort, *, api_address: str, export_to: str) -> None:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """What the orchestrator's own process needs of the data, read before anything is started."""
+
+    renderer: Renderer
+    factory: GroupFactory
+    held_out: Sequence[Prompt]
+
+
+def read_prompts(recipe: Recipe) -> Prompts:
+    """Read tokenizer and data.
+
+    Raises:
+        DataError: a file, a row or every prompt cannot be used.
+    """
+    renderer = build_renderer(recipe)
+    factory = build_factory(recipe, renderer)
+    return Prompts(renderer=renderer, factory=factory, held_out=evaluation_prompts(recipe, renderer))
+
+
+async def run_session(
+    recipe: Recipe, prompts: Prompts, house: House, control: ControlPort, *, api_address: str, export_to: str
+) -> None:
     """Start every role, train, and export the last policy.
 
     Raises:

@@ -90,7 +90,9 @@ async def _train(recipe: Recipe, plan: RunPlan, prompts: Prompts, options: Train
     return EXIT_CODES[state]
 
 
-async def _run_to_its_end(recipe: Recipe, opened: "_OpenedHouse", control: ControlPort, run_dir: Path) -> RunState:
+async def _run_to_its_end(
+    recipe: Recipe, prompts: Prompts, opened: "_OpenedHouse", control: ControlPort, run_dir: Path
+) -> RunState:
     """Run, and report how it ended."""
     try:
         export_to = str(run_dir / POLICY_DIR)
