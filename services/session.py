@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 from rollout.config import SamplingConfig
 from rollout.engine import EngineInfo
+from rollout.render import Renderer
+from rollout.requests import GroupFactory
 from services.evaluator import Evaluator
 from services.failures import first_cause
 from services.orchestrator import Orchestrator, OrchestratorConfig
@@ -18,10 +20,12 @@ from services.plan import buffer_config
 from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
 from services.recipe import Recipe
 from services.reports import Intent, RunDescription, RunEvent, RunReport, RunState, WorkerReport
+from services.roles.prompts import build_factory, build_renderer, evaluation_prompts
 from services.run_state import Happening
 from services.schedules import sampling_at
 from services.weight_sync import WeightSync
 from shaping.errors import RunFailed
+from shaping.records import Prompt
 
 T = TypeVar("T")
 
