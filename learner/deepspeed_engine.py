@@ -35,7 +35,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class DeepSpeedEngine:
-    """ZeRO-3 over `config.num_ranks` processes.
+    """ZeRO-3 over `config.num_ranks` processes. A reference model is partitioned over them like the policy.
 
     Args:
         model_path: checkpoint of the starting policy, which is also the reference model's.
@@ -85,7 +85,6 @@ class DeepSpeedEngine:
             weight_decay=adam.weight_decay,
         )
         self._engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=options)
-        _forget_warm_up_step(optimizer)
         self._optimizer = optimizer
         if self._config.kl.coefficient > 0:
             reference = self._load(False).requires_grad_(False)
@@ -223,9 +222,3 @@ class DeepSpeedEngine:
             with suppress(RuntimeError):
                 dist.monitored_barrier(timeout=timedelta(seconds=CLOSE_TIMEOUT_S))
         dist.destroy_process_group()
-
-
-def _forget_warm_up_step(optimizer: torch.optim.Optimizer) -> None:
-    """DeepSpeed allocates optimizer states by one step on zero gradients; Adam's bias correction would count it."""
-    for state in optimizer.state.values():
-        state["step"] = torch.zeros_like(state["step"])

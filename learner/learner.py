@@ -7,37 +7,24 @@ method is collective: all ranks call it with the same arguments, except for the 
 import json
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 import xxhash
 
-from learner.collate import Microbatch, collate
 from learner.config import LearnerConfig
 from learner.engine import TrainEngine
 from learner.export import SHARD_BYTES, export_settings, export_weights
-from learner.mismatch import mismatch_metrics
-from learner.objective import (
-    UpdateCounts,
-    build_objective,
-    combine_weights,
-    micro_batch_loss,
-    plan_weights,
-    trained_signals,
-)
+from learner.objective import build_objective
+from learner.phase_clock import PhaseClock
 from learner.schedules import schedule_of
-from learner.token_plans.base import Scope, TokenWeights
+from learner.updater import Updater
 from learner.weight_sender import WeightSender, open_sender
 from learner.weights import bucket_layout
-from learner.work import LearnerInfo, MiniBatchWork, StepWork
+from learner.work import LearnerInfo, StepWork
 from shaping.errors import RunFailed
 from shaping.memory_channel import MemoryChannel
-from shaping.metrics import Max, Mean, Metric, Sum, merge_metrics, metric_values
-from shaping.records import EntropySource
+from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
 from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
 
 STATE_FILE = "learner.json"
@@ -61,7 +48,7 @@ class Learner:
         self._model_path = model_path
         self._rank = rank
         self._timeout_s = timeout_s
-        self._objective = build_objective(config)
+        self._updater = Updater(engine, build_objective(config), config.layout)
         self._learning_rate = schedule_of(config.optimizer.learning_rate, "learner.optimizer.learning_rate")
         self._sender: WeightSender | None = None
 
@@ -85,15 +72,13 @@ class Learner:
         Raises:
             RunFailed: a loss or gradient is not finite; no rank has then taken that update.
         """
-        clock = PhaseClock()
+        clock = PhaseClock(self._engine.device)
         learning_rate = self._learning_rate.value(work.step)
         metrics: list[dict[str, Metric]] = []
         for index, mini_batch in enumerate(work.mini_batches):
-            metrics += self._accumulate(work, index, mini_batch, clock)
+            metrics += self._updater.accumulate(work, index, mini_batch, clock)
             with clock.phase("optimizer"):
-                norm = self._engine.grad_norm()
-                if not math.isfinite(norm):
-                    self._refuse(f"the gradient norm is {norm}", work, index)
+                norm = self._updater.finite_grad_norm(work, index)
                 self._engine.update(learning_rate)
             if self._rank == 0:
                 metrics.append({"learner_grad_norm": Mean(norm, 1), "learner_learning_rate": Mean(learning_rate, 1)})
@@ -105,101 +90,6 @@ class Learner:
             num_valid_tokens=sum(each.num_valid_tokens for each in work.mini_batches),
             metrics=metric_values(merged),
         )
-
-    def _accumulate(
-        self, work: StepWork, index: int, mini_batch: MiniBatchWork, clock: "PhaseClock"
-    ) -> list[dict[str, Metric]]:
-        """Gradients of one update over its micro-batches."""
-        batches = [collate(samples, self._config.layout) for samples in mini_batch.micro_batches]
-        counts = self._counts(work, index, mini_batch, batches)
-        plans = self._update_plans(work, batches, clock)
-        metrics: list[dict[str, Metric]] = []
-        losses = []
-        for position, collated in enumerate(batches):
-            batch = collated.to(self._engine.device)
-            with clock.phase("forward"):
-                scores = self._score(work, batch, with_gradient=True)
-                reference = None
-                if self._config.kl.coefficient > 0:
-                    reference = self._engine.reference_logprobs(batch, temperature=work.temperature)
-                weights = self._token_weights(batch, scores, plans[position])
-                loss, counted = micro_batch_loss(self._objective, batch, scores, reference, weights, counts, work.step)
-            with clock.phase("backward"):
-                self._engine.backward(loss, is_last=position == len(batches) - 1)
-            losses.append(loss.detach())
-            metrics.append(counted)
-            if index == 0:
-                metrics.append(mismatch_metrics(batch, scores))
-        share = float(torch.stack(losses).sum())
-        shares = self._engine.gather_objects(share)
-        if not all(math.isfinite(each) for each in shares):
-            self._refuse(f"the loss is {sum(shares)}", work, index)
-        metrics.append(_size_metrics(batches))
-        return metrics
-
-    def _score(self, work: StepWork, batch: Microbatch, *, with_gradient: bool) -> torch.Tensor:
-        raw = work.entropy_source is EntropySource.RAW
-        return self._engine.score(
-            batch,
-            temperature=work.temperature,
-            entropy_temperature=1.0 if raw else work.temperature,
-            differentiable_entropies=self._objective.differentiable_entropies and with_gradient,
-            with_gradient=with_gradient,
-        )
-
-    def _counts(self, work: StepWork, index: int, mini_batch: MiniBatchWork, batches: list[Microbatch]) -> UpdateCounts:
-        mine = (
-            len(batches),
-            sum(int(batch.loss_mask.sum()) for batch in batches),
-            sum(int(batch.hint_mask.sum()) for batch in batches),
-        )
-        ranks = self._engine.gather_objects(mine)
-        num_valid = sum(valid for _, valid, _ in ranks)
-        if len({number for number, _, _ in ranks}) != 1 or not batches:
-            self._refuse(
-                f"all ranks must have the same number of micro-batches, got {[r[0] for r in ranks]}", work, index
-            )
-        if num_valid != mini_batch.num_valid_tokens:
-            planned = mini_batch.num_valid_tokens
-            self._refuse(f"the samples hold {num_valid} trained tokens, the plan says {planned}", work, index)
-        return UpdateCounts(num_valid_tokens=num_valid, num_hint_tokens=sum(hints for _, _, hints in ranks))
-
-    def _update_plans(
-        self, work: StepWork, batches: list[Microbatch], clock: "PhaseClock"
-    ) -> list[dict[int, TokenWeights]]:
-        """Per micro-batch, what each token plan of scope UPDATE decided, by the plan's position."""
-        found: list[dict[int, TokenWeights]] = [{} for _ in batches]
-        if not self._objective.plans_whole_updates:
-            return found
-        with clock.phase("plan"):
-            signals = []
-            for collated in batches:
-                batch = collated.to(self._engine.device)
-                signals.append(trained_signals(batch, self._score(work, batch, with_gradient=False)))
-            widths = [each.shape[1] for each in signals]
-            joined, start = self._engine.gather_tokens(torch.cat(signals, dim=1))
-            for position, plan in enumerate(self._objective.token_plans):
-                if plan.scope is Scope.UPDATE:
-                    whole = plan_weights(plan, joined)
-                    offset = start
-                    for each, width in zip(found, widths, strict=True):
-                        each[position] = _slice_weights(whole, offset, offset + width)
-                        offset += width
-        return found
-
-    def _token_weights(self, batch: Microbatch, scores: torch.Tensor, decided: dict[int, TokenWeights]) -> TokenWeights:
-        plans = self._objective.token_plans
-        signals = trained_signals(batch, scores)
-        parts = [
-            decided[position] if position in decided else plan_weights(plan, signals)
-            for position, plan in enumerate(plans)
-        ]
-        return combine_weights(tuple(parts), signals.shape[1], signals.device)
-
-    def _refuse(self, found: str, work: StepWork, index: int) -> NoReturn:
-        self._engine.discard_gradient()
-        where = f"step {work.step}, update {index + 1} of {len(work.mini_batches)}"
-        raise RunFailed(role="learner", cause=f"{found} in {where}; the update was not taken")
 
     def weight_layout(self) -> WeightLayout:
         """The buckets in which weights travel; the same on every rank and for the whole run."""
@@ -281,35 +171,3 @@ class Learner:
             self._sender.close()
             self._sender = None
         self._engine.close()
-
-
-class PhaseClock:
-    """Wall seconds per phase of one step, summed."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - began
-
-
-def _slice_weights(whole: TokenWeights, start: int, stop: int) -> TokenWeights:
-    return TokenWeights(
-        weights=whole.weights[start:stop],
-        clip_low=None if whole.clip_low is None else whole.clip_low[start:stop],
-        clip_high=None if whole.clip_high is None else whole.clip_high[start:stop],
-    )
-
-
-def _size_metrics(batches: list[Microbatch]) -> dict[str, Metric]:
-    num_tokens = sum(batch.num_tokens for batch in batches)
-    num_padding = sum(batch.num_padding_tokens for batch in batches)
-    return {
-        "learner_tokens": Sum(num_tokens),
-        "learner_padding_share": Mean(num_padding, num_tokens + num_padding),
-    }

@@ -49,6 +49,16 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     entropy_source: EntropySource = EntropySource.RAW
 
+    def __post_init__(self) -> None:
+        if isinstance(self.temperature, int | float) and self.temperature <= 0:
+            raise ValueError(f"temperature must be > 0, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be >= 0, got {self.top_k}")
+        if self.max_response_tokens < 1:
+            raise ValueError(f"max_response_tokens must be >= 1, got {self.max_response_tokens}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:

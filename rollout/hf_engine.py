@@ -68,7 +68,11 @@ class HfEngine:
         await asyncio.to_thread(self._load)
         limits = self._limits
         assert limits is not None
-        proof = await self._prove()
+        try:
+            proof = await self._prove()
+        except BaseException:
+            await self.close()
+            raise
         return EngineInfo(
             vocab_size=limits.vocab_size,
             max_model_tokens=limits.max_model_tokens,

@@ -4,6 +4,7 @@ Rank 0 (the learner) hosts the store at the channel's address and broadcasts one
 """
 
 import ipaddress
+from contextlib import nullcontext
 from datetime import timedelta
 
 import torch
@@ -32,10 +33,12 @@ class ProcessGroupReceiver:
         store = TCPStore(channel.address, channel.port, channel.world_size, is_master=False, timeout=timeout)
         prefixed = PrefixStore(STORE_PREFIX, store)
         self._device = torch.device("cpu") if channel.backend == "gloo" else device
+        # A stream of its own: on the model's, generation would wait for every bucket.
+        self._stream: torch.cuda.Stream | None = None
         if channel.backend == "gloo":
             self._group = ProcessGroupGloo(prefixed, rank, channel.world_size, _gloo_options(channel.address, timeout))
         else:
-            torch.cuda.set_device(device)
+            self._stream = torch.cuda.Stream(device)
             options = torch.distributed.ProcessGroupNCCL.Options()
             options._timeout = timeout
             self._group = torch.distributed.ProcessGroupNCCL(prefixed, rank, channel.world_size, options)
@@ -43,12 +46,12 @@ class ProcessGroupReceiver:
     def receive(self, bucket_index: int, num_bytes: int) -> torch.Tensor:
         """One broadcast from rank 0. Bucket order is the layout's on both sides."""
         del bucket_index
-        data = torch.empty(num_bytes, dtype=torch.uint8, device=self._device)
         options = BroadcastOptions()
         options.rootRank = 0
-        options.rootTensor = 0
-        self._group.broadcast([data], options).wait()
-        return data.cpu()
+        with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
+            data = torch.empty(num_bytes, dtype=torch.uint8, device=self._device)
+            self._group.broadcast([data], options).wait()
+            return data.cpu()
 
     def close(self) -> None:
         self._group.shutdown()

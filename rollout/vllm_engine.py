@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
+import torch
 import vllm
 from vllm import SamplingParams
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
@@ -25,6 +26,7 @@ from rollout.model_files import parameter_shapes
 from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
 from rollout.tokenizer import load_tokenizer
+from rollout.vllm_models import import_model_classes
 from rollout.vllm_terms import engine_arguments, full_logprobs, one_line, sampling_parameters, to_rollout
 from rollout.weight_checks import check_layout, check_manifest, layout_to_plain
 from shaping.checks import IntArray
@@ -83,6 +85,8 @@ class VllmEngine:
         arguments = engine_arguments(self._settings)
         self._tokenizer = await asyncio.to_thread(load_tokenizer, self._settings.model_path)
         try:
+            if not torch.cuda.is_available():
+                await asyncio.to_thread(import_model_classes, self._settings.model_path)
             llm: AsyncLLM = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
         except Exception as error:  # vLLM's border: its processes fail in ways of their own
             raise RunFailed(role="rollout", cause=f"vLLM did not start: {one_line(error)}") from error

@@ -128,6 +128,7 @@ class StagedWeightTransfer(WeightTransferEngine):
     def _receive(self, receiver: ProcessGroupReceiver, layout: WeightLayout) -> None:
         try:
             if self.device.type == "cuda":
+                # The current device belongs to the thread.
                 torch.cuda.set_device(self.device)
             self._staged = receive_all(receiver, layout)
         except Exception as error:  # a thread's border: the engine asks for the failure with `staging`

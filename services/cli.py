@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 what was asked for cannot work, 130 canc
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import yaml
 from services.plan import make_plan
 from services.plan_text import plan_text
 from services.ray_connection import LOCAL_ADDRESS
-from services.recipe import Recipe, load_recipe
+from services.recipe import load_recipe, read_yaml
 from services.submission import submit_recipe
 from services.training import TrainOptions, train
 from shaping.errors import RecipeError, UserError
@@ -66,8 +67,7 @@ def submit_command(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Run a recipe as a Ray job on a running cluster, follow it, and exit with its code."""
-    load: Recipe = load_recipe(recipe, parse_overrides(overrides))
-    make_plan(load)
+    make_plan(load_recipe(recipe, parse_overrides(overrides)))
     raise typer.Exit(submit_recipe(recipe, overrides, address))
 
 
@@ -82,16 +82,24 @@ def parse_overrides(overrides: list[str]) -> dict[str, Any]:
         key, separator, value = each.partition("=")
         if not separator or not key:
             raise RecipeError(f"--set must be key=value, got {each!r}; for example --set run.steps=10")
-        parsed[key] = yaml.safe_load(value)
+        try:
+            parsed[key] = read_yaml(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise RecipeError(f"the value of --set must be valid YAML, got {value!r}: {reason} ({key})") from error
     return parsed
 
 
-def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: a user's mistake is one line and exit code 2.
+
+    Args:
+        arguments: those of the command line, the program's name left out; None takes the process's own.
+    """
     try:
-        app()
+        app(arguments)
     except UserError as error:
-        sys.stderr.write(f"lessrl: {error}\n")
+        sys.stderr.write(f"lessrl: {' '.join(str(error).split())}\n")
         sys.exit(EXIT_USER_ERROR)
 
 

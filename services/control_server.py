@@ -6,6 +6,7 @@ import time
 from importlib.metadata import version
 
 from services.api.app import create_app
+from services.api.border import border_of
 from services.catalogue_entries import catalogue
 from services.control import ControlPlane
 from services.metrics import RunMetrics
@@ -19,7 +20,7 @@ class ControlServer:
     def __init__(self, description: RunDescription) -> None:
         metrics = RunMetrics(description, catalogue=catalogue(), version=version("lessrl"), clock=time.time)
         self.plane = ControlPlane(description, metrics=metrics, clock=time.time)
-        self._app = create_app(self.plane, registry=metrics.registry)
+        self._registry = metrics.registry
         self._server: HttpServer | None = None
         self._time: asyncio.Task[None] | None = None
 
@@ -32,7 +33,8 @@ class ControlServer:
             UserError: the port is in use.
         """
         bound: socket.socket = bind_port(host, port)
-        self._server = await HttpServer.start(self._app, bound)
+        app = create_app(self.plane, registry=self._registry, border=border_of(host))
+        self._server = await HttpServer.start(app, bound)
         self._time = asyncio.create_task(self.plane.keep_time())
         return self._server.address
 

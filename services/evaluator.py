@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from rollout.render import Renderer
 from rollout.requests import derive_seed
+from services.deadlines import within
+from services.failures import first_cause
 from services.ports import RolloutPort, RoundHandle, ShapingPort
 from services.reports import EvaluationReport
 from services.stopwatch import Clock
@@ -56,13 +58,13 @@ class Evaluator:
             RunFailed: a worker failed, no response got a verdict, or it took longer than the deadline.
         """
         began = self._clock()
-        ports = itertools.cycle(self._rollout)
-        try:
-            async with asyncio.timeout(self._deadline_seconds):
-                results = await asyncio.gather(*(self._one(next(ports), request) for request in self._requests))
-        except TimeoutError as error:
-            cause = f"evaluation of version {policy_version} took longer than {self._deadline_seconds:g} s"
-            raise RunFailed(role="rollout", cause=cause) from error
+        results = await within(
+            self._deadline_seconds,
+            self._all(),
+            role="rollout",
+            what=f"evaluation of version {policy_version}",
+            key="run.deadlines.step_seconds",
+        )
         num_decided = sum(decided for _, decided, _ in results)
         if num_decided == 0:
             raise RunFailed(role="shaping", cause=f"no held-out response of version {policy_version} got a verdict")
@@ -75,6 +77,15 @@ class Evaluator:
             mean_response_tokens=sum(handle.summary.num_response_tokens for handle, _, _ in results) / len(results),
             seconds=self._clock() - began,
         )
+
+    async def _all(self) -> list[tuple[RoundHandle, int, int]]:
+        ports = itertools.cycle(self._rollout)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(self._one(next(ports), request)) for request in self._requests]
+        except BaseExceptionGroup as failures:
+            raise first_cause(failures) from failures
+        return [each.result() for each in asked]
 
     async def _one(self, port: RolloutPort, request: GroupRequest) -> tuple[RoundHandle, int, int]:
         handle = await port.generate(request)

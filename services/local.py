@@ -89,6 +89,7 @@ class LocalLearner:
         self._role = role
         self._channel = channel
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learner")
+        self._is_open = True
 
     async def start(self) -> str:
         async with self._loading:
@@ -114,8 +115,10 @@ class LocalLearner:
         await self._run(lambda: self._role.export(directory))
 
     async def close(self) -> None:
-        await self._run(self._role.close)
-        self._thread.shutdown()
+        if self._is_open:
+            self._is_open = False
+            await self._run(self._role.close)
+            self._thread.shutdown()
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -12,8 +12,8 @@ for again as the same group.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from rollout.buffer import BufferConfig, GroupBuffer, TakenBatch
 from rollout.plans.base import FinishedRound, Round
 from rollout.requests import GroupFactory, OpenGroup
 from rollout.selectors.base import GroupOutcome
+from services.deadlines import within
 from services.evaluator import Evaluator
 from services.failures import first_cause
 from services.ports import ControlPort, LearnerPort, RolloutPort, RoundHandle, ShapedHandle, ShapingPort
@@ -69,6 +70,14 @@ class _Buffered:
     num_response_tokens: int
 
 
+@dataclass(slots=True, kw_only=True)
+class _Dropped:
+    """What is told of dropped groups beside their number."""
+
+    num_response_tokens: int = 0
+    metrics: list[Metrics] = field(default_factory=list)
+
+
 class Orchestrator:
     """Runs one run from its first group to its last step."""
 
@@ -98,11 +107,10 @@ class Orchestrator:
         self._load: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._intent = Intent(generation=0, kind=IntentKind.RUN)
-        self._is_training = False
-        self._is_paused = False
+        self._is_busy = True
+        self._paused_by: Intent | None = None
         self._outcomes: dict[int, tuple[OpenGroup, GroupOutcome]] = {}
-        self._dropped_tokens = 0
-        self._dropped_metrics: list[Metrics] = []
+        self._dropped = _Dropped()
         self._stopwatch = Stopwatch(clock)
 
     async def run(self) -> None:
@@ -117,7 +125,8 @@ class Orchestrator:
             async with asyncio.TaskGroup() as tasks:
                 control = tasks.create_task(self._follow_intent())
                 admission = tasks.create_task(self._admit_groups(tasks))
-                await self._train()
+                # A task like the others: a failure of the body itself would be listed after those that it causes.
+                await asyncio.wait([tasks.create_task(self._train())])
                 control.cancel()
                 admission.cancel()
         except BaseExceptionGroup as failures:
@@ -131,18 +140,18 @@ class Orchestrator:
             self._intent = intent
             if intent.kind is IntentKind.CANCEL:
                 raise RunCancelled(intent.reason)
-            if intent.kind is IntentKind.RUN and self._is_paused:
-                self._is_paused = False
+            if intent.kind is IntentKind.RUN and self._paused_by is not None:
+                self._paused_by = None
                 self._stopwatch.resume()
                 await self._say(Happening.RESUMED, "Training", RunState.RUNNING)
             self._wake()
             await self._report_drained()
 
     async def _report_drained(self) -> None:
-        """Say `paused` once nothing is under way any more."""
-        is_drained = self._buffer.num_in_flight == 0 and not self._is_training
-        if self._intent.kind is IntentKind.PAUSE and is_drained and not self._is_paused:
-            self._is_paused = True
+        """Say `paused`, once for each pause that is asked for, as soon as nothing is under way any more."""
+        is_drained = self._buffer.num_in_flight == 0 and not self._is_busy
+        if self._intent.kind is IntentKind.PAUSE and is_drained and self._paused_by != self._intent:
+            self._paused_by = self._intent
             self._stopwatch.pause()
             waiting = self._buffer.num_buffered
             message = f"Paused at version {self._buffer.version}; {waiting} shaped groups wait"
@@ -169,10 +178,7 @@ class Orchestrator:
 
     async def _run_group(self, group: OpenGroup) -> None:
         handles = await self._generate_rounds(group)
-        shaper = self._least_loaded(self._shaping)
-        self._load[shaper] += 1
-        shaped = await self._shaping[shaper].shape(handles)
-        self._load[shaper] -= 1
+        shaped = await self._ask_shaper(lambda shaper: shaper.shape(handles), "shaping", group)
         num_tokens = sum(handle.summary.num_response_tokens for handle in handles)
         summary = shaped.summary
         outcome = GroupOutcome(
@@ -185,8 +191,8 @@ class Orchestrator:
         if summary.drop is None:
             self._buffer.accept(group.ordinal, _Buffered(shaped=shaped, num_response_tokens=num_tokens))
         else:
-            self._dropped_tokens += num_tokens
-            self._dropped_metrics.append(summary.metrics)
+            self._dropped.num_response_tokens += num_tokens
+            self._dropped.metrics.append(summary.metrics)
             self._buffer.drop(group.ordinal, summary.drop.reason)
         self._wake()
         await self._report_drained()
@@ -201,12 +207,27 @@ class Orchestrator:
             handle = await self._generate(request)
             handles.append(handle)
             if self._factory.scores_rounds:
-                group.finished.append(await self._finished(plan_round, handle))
+                group.finished.append(await self._finished(plan_round, handle, group))
 
-    async def _finished(self, plan_round: Round, handle: RoundHandle) -> FinishedRound:
-        outcome = await self._shaping[self._least_loaded(self._shaping)].score(handle)
+    async def _finished(self, plan_round: Round, handle: RoundHandle, group: OpenGroup) -> FinishedRound:
+        outcome = await self._ask_shaper(lambda shaper: shaper.score(handle), "scoring", group)
         rewards = np.array(outcome.rewards, dtype=np.float32)
         return FinishedRound(round=plan_round, rewards=rewards, num_correct=outcome.num_correct)
+
+    async def _ask_shaper(self, call: Callable[[ShapingPort], Awaitable[T]], what: str, group: OpenGroup) -> T:
+        worker = self._least_loaded(self._shaping)
+        self._load[worker] += 1
+        try:
+            return await within(
+                self._config.group_seconds,
+                call(self._shaping[worker]),
+                role="shaping",
+                what=f"{what} by {worker}",
+                key="run.deadlines.group_seconds",
+                group_id=group.group_id,
+            )
+        finally:
+            self._load[worker] -= 1
 
     async def _generate(self, request: GroupRequest) -> RoundHandle:
         """One round on the worker with the least to do; a failed attempt goes to another worker where there is one."""
@@ -215,13 +236,13 @@ class Orchestrator:
             worker = self._least_loaded(self._rollout, avoid=failed)
             self._load[worker] += request.num_rollouts
             try:
-                what = f"group generated by {worker}"
-                return await _within(
-                    self._rollout[worker].generate(request),
+                return await within(
                     self._config.group_seconds,
-                    "rollout",
-                    what,
-                    request.group_id,
+                    self._rollout[worker].generate(request),
+                    role="rollout",
+                    what=f"generation by {worker}",
+                    key="run.deadlines.group_seconds",
+                    group_id=request.group_id,
                 )
             except RunFailed as failure:
                 failed.append(worker)
@@ -241,13 +262,15 @@ class Orchestrator:
 
     async def _train(self) -> None:
         await self._evaluate(0)
+        self._is_busy = False
         self._stopwatch.start()
+        await self._report_drained()
         for step in range(self._config.buffer.num_steps):
             while self._intent.kind is not IntentKind.RUN or not self._buffer.has_batch():
                 await self._until_changed()
-            self._is_training = True
+            self._is_busy = True
             await self._train_one(step)
-            self._is_training = False
+            self._is_busy = False
             self._wake()
             await self._report_drained()
 
@@ -255,10 +278,16 @@ class Orchestrator:
         watch = self._stopwatch
         watch.mark("wait_batch")
         batch = self._buffer.take()
+        dropped = self._take_dropped()
         plan = self._plan(batch, step)
         shaped = tuple(item.shaped for item in batch.items)
-        what = f"step {step + 1}"
-        result = await _within(self._learner.step(shaped, plan, step), self._config.step_seconds, "learner", what)
+        result = await within(
+            self._config.step_seconds,
+            self._learner.step(shaped, plan, step),
+            role="learner",
+            what=f"step {step + 1}",
+            key="run.deadlines.step_seconds",
+        )
         watch.mark("train")
         await self._sync.publish(result.policy_version)
         watch.mark("weight_sync")
@@ -271,12 +300,17 @@ class Orchestrator:
         self._buffer.release(result.policy_version)
         self._wake()
         phases, step_seconds = watch.lap()
-        await self._control.report(self._step_report(batch, result, phases, step_seconds))
+        await self._control.report(self._step_report(batch, dropped, result, phases, step_seconds))
 
     async def _evaluate(self, policy_version: int) -> None:
         if self._evaluator is not None:
             report: EvaluationReport = await self._evaluator.evaluate(policy_version)
             await self._control.report(report)
+
+    def _take_dropped(self) -> _Dropped:
+        """Groups dropped since the last batch, counted with the step whose batch they were sampled for."""
+        dropped, self._dropped = self._dropped, _Dropped()
+        return dropped
 
     def _plan(self, batch: TakenBatch[_Buffered], step: int) -> BatchPlan:
         sizes = [
@@ -289,6 +323,9 @@ class Orchestrator:
             for index, item in enumerate(batch.items)
             for size in item.shaped.summary.samples
         ]
+        if not sizes:
+            # Every group was dropped: a step without updates, so that versions and steps stay in step.
+            return BatchPlan(mini_batches=())
         learner = self._config.learner
         return plan_batch(
             sizes,
@@ -308,18 +345,21 @@ class Orchestrator:
         self._outcomes.clear()
 
     def _step_report(
-        self, batch: TakenBatch[_Buffered], result: StepResult, phases: dict[str, float], step_seconds: float
+        self,
+        batch: TakenBatch[_Buffered],
+        dropped: _Dropped,
+        result: StepResult,
+        phases: dict[str, float],
+        step_seconds: float,
     ) -> StepReport:
         shaped = [item.shaped.summary for item in batch.items]
         staleness = [Mean(result.policy_version - 1 - each.min_policy_version, 1) for each in shaped]
-        merged = merge_metrics([*(each.metrics for each in shaped), *self._dropped_metrics])
+        merged = merge_metrics([*(each.metrics for each in shaped), *dropped.metrics])
         metrics = metric_values({**merged, **merge_metrics({"learner_staleness_versions": each} for each in staleness)})
         metrics.update(result.metrics)
-        num_tokens = sum(item.num_response_tokens for item in batch.items) + self._dropped_tokens
+        num_tokens = sum(item.num_response_tokens for item in batch.items) + dropped.num_response_tokens
         groups = {"trained": len(batch.items)}
         groups.update({f"dropped_{reason.value}": batch.dropped[reason] for reason in DropReason})
-        self._dropped_metrics.clear()
-        self._dropped_tokens = 0
         return StepReport(
             step=result.policy_version,
             total_steps=self._config.buffer.num_steps,
@@ -331,11 +371,3 @@ class Orchestrator:
             num_response_tokens=num_tokens,
             elapsed_seconds=self._stopwatch.elapsed,
         )
-
-
-async def _within(work: Awaitable[T], seconds: float, role: str, what: str, group_id: str = "") -> T:
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        raise RunFailed(role=role, cause=f"{what} took longer than {seconds:g} s", group_id=group_id) from error

@@ -12,16 +12,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from learner.schedules import schedule_of
 from rollout.buffer import BufferConfig
 from services.recipe import Recipe
 from shaping.components import Component, ComponentSpec, check_kind, load
 from shaping.config import RewardConfig
 from shaping.errors import RecipeError
+from shaping.pipeline import ShapingPipeline
 from shaping.records import EntropySource
 from shaping.signals import Signal
 
 ADAM_STATE_BYTES = 8
-HIDDEN_BYTES_PER_TOKEN_FACTOR = 2
+SIZES_IN_CONFIG = {
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,8 @@ def make_plan(recipe: Recipe) -> RunPlan:
         RecipeError: the first reason why it cannot work.
     """
     components = dict(load_components(recipe))
+    ShapingPipeline(recipe.shaping)
+    check_schedules(recipe)
     check_divisions(recipe)
     buffer = buffer_config(recipe)
     needed = check_signals(recipe, components)
@@ -163,8 +174,23 @@ def _keyed(key: str, items: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
         yield f"{key}[{index}]", item
 
 
+def check_schedules(recipe: Recipe) -> None:
+    """A temperature must stay above 0 in every step, and be the same for all groups of a batch."""
+    key = "rollout.sampling.temperature"
+    temperature = schedule_of(recipe.rollout.sampling.temperature, key)
+    values = [temperature.value(step) for step in range(recipe.run.steps)]
+    for step, value in enumerate(values):
+        if value <= 0:
+            raise RecipeError(f"temperature must be > 0, got {value:g} at step {step} ({key})")
+    if recipe.run.max_staleness and len(set(values)) > 1:
+        raise RecipeError(
+            f"a temperature that changes needs run.max_staleness 0, got {recipe.run.max_staleness}: the learner would "
+            f"score groups at another temperature than they were sampled at ({key})"
+        )
+
+
 def check_divisions(recipe: Recipe) -> None:
-    """Sizes that must divide one another."""
+    """Sizes that must divide one another, and what the torch learner cannot do."""
     groups, mini = recipe.rollout.groups_per_step, recipe.learner.mini_batch_groups
     if mini and groups % mini:
         raise RecipeError(
@@ -175,6 +201,11 @@ def check_divisions(recipe: Recipe) -> None:
         raise RecipeError(
             f"learner.engine torch runs in one process, got num_ranks {recipe.learner.num_ranks}; "
             "use deepspeed or num_ranks 1 (learner.num_ranks)"
+        )
+    if recipe.learner.engine == "torch" and recipe.learner.dtype != "float32":
+        raise RecipeError(
+            f"learner.engine torch trains in float32, got {recipe.learner.dtype}; "
+            "set learner.dtype to float32 (learner.dtype)"
         )
 
 
@@ -202,7 +233,7 @@ def buffer_config(recipe: Recipe) -> BufferConfig:
 
 
 def supplied_signals(recipe: Recipe, components: dict[str, Component]) -> frozenset[Signal]:
-    """What this run can supply."""
+    """What this run can supply. A source's file says with `supplies_steps(config)` whether it has solution steps."""
     signals = {
         Signal.BEHAVIOR_LOGPROBS,
         Signal.VERDICTS,
@@ -251,10 +282,12 @@ def check_conflicts(components: dict[str, Component]) -> None:
 
 
 def model_facts(recipe: Recipe) -> ModelFacts | None:
-    """Read config.json of a model folder; None for a Hugging Face name, which is known only once it is loaded.
+    """Read config.json of a model folder.
 
+    Returns:
+        None for a Hugging Face name, which is known only once it is loaded, and where sizes have other names.
     Raises:
-        RecipeError: the folder, or its config.json, is not there.
+        RecipeError: the folder, or its config.json, is not there, or is no JSON.
     """
     folder = Path(recipe.model.path)
     if not folder.is_absolute():
@@ -262,7 +295,12 @@ def model_facts(recipe: Recipe) -> ModelFacts | None:
     config = folder / "config.json"
     if not config.is_file():
         raise RecipeError(f"model.path must hold a Hugging Face model, found no {config} (model.path)")
-    raw = json.loads(config.read_text(encoding="utf-8"))
+    try:
+        raw = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"config.json must be JSON: {error} ({config}, model.path)") from error
+    if not set(raw) >= SIZES_IN_CONFIG:
+        return None
     width, layers, heads = raw["hidden_size"], raw["num_hidden_layers"], raw["num_attention_heads"]
     key_value = width * raw.get("num_key_value_heads", heads) // heads
     per_layer = 2 * width * width + 2 * width * key_value + 3 * width * raw["intermediate_size"]
@@ -277,7 +315,8 @@ def model_facts(recipe: Recipe) -> ModelFacts | None:
 
 def check_model(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> None:
     """The model must have room for the longest sequence and divide over its GPUs."""
-    limit = recipe.model.max_model_tokens or (facts.max_position_tokens if facts else sequence)
+    limits = (recipe.model.max_model_tokens, facts.max_position_tokens if facts else 0)
+    limit = min((each for each in limits if each), default=sequence)
     if sequence > limit:
         raise RecipeError(
             f"max_prompt_tokens + max_response_tokens must be <= {limit}, got {recipe.rollout.max_prompt_tokens} + "
@@ -301,7 +340,8 @@ def total_resources(recipe: Recipe) -> tuple[float, float]:
     )
     cpus = sum(count * resources.num_cpus for count, resources in counts)
     gpus = sum(count * resources.num_gpus for count, resources in counts)
-    if cluster.local_cpus and cpus > cluster.local_cpus:
+    # Fractions like 0.1 add up to a little more than they say.
+    if cluster.local_cpus and cpus > cluster.local_cpus + 1e-9:
         raise RecipeError(
             f"all actors claim {cpus:g} CPUs, but cluster.local_cpus is {cluster.local_cpus:g}; "
             "claim fractions or raise it (cluster)"
@@ -346,4 +386,4 @@ def _warnings(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> Iterat
     if recipe.data.evaluation is None:
         yield "no held-out accuracy will be measured: data.evaluation is not given"
     if facts is None:
-        yield f"memory is not known before {recipe.model.path} is loaded (model.path is not a folder)"
+        yield f"memory is not known before {recipe.model.path} is loaded (model.path)"

@@ -1,28 +1,50 @@
 """A run plan as a person reads it."""
 
+import textwrap
+
 from services.plan import RunPlan
+
+WIDTH = 120
 
 
 def plan_text(plan: RunPlan) -> str:
     """Lines of at most 120 characters."""
-    lines = [
-        f"{plan.name}: {plan.steps} steps",
-        f"  a step      {plan.groups_per_step} groups x {plan.group_size} = {plan.rollouts_per_step} responses, "
-        f"at most {plan.max_response_tokens_per_step:,} response tokens",
-        f"  an update   {plan.groups_per_step // plan.mini_batches_per_step} groups; {plan.updates_per_step} updates a "
-        f"step, {plan.updates_total} in the run; forward passes of at most {plan.micro_batch_tokens:,} tokens",
-        f"  a sequence  at most {plan.max_sequence_tokens:,} tokens (prompt and response)",
-        f"  staleness   at most {plan.max_staleness} versions: {_staleness(plan.max_staleness)}",
-        f"  groups      at most {plan.max_groups_in_system} generated or waiting at a time, "
-        f"{plan.max_attempts_per_step} sampled for one step before it trains what it has",
-        f"  actors      {plan.num_rollout_workers} rollout, {plan.num_shaping_workers} shaping, "
-        f"{plan.num_learner_ranks} learner ranks; {plan.total_cpus:g} CPUs, {plan.total_gpus:g} GPUs",
-        f"  memory      {_bytes(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
-        f"{_bytes(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
-        f"({_count(plan.num_parameters)} parameters)",
-        f"  signals     {', '.join(plan.signals) or 'none'}",
+    rows = [
+        (
+            "a step",
+            f"{plan.groups_per_step} groups x {plan.group_size} = {plan.rollouts_per_step} responses, "
+            f"at most {plan.max_response_tokens_per_step:,} response tokens",
+        ),
+        (
+            "an update",
+            f"{plan.groups_per_step // plan.mini_batches_per_step} groups; updates in a step: {plan.updates_per_step}, "
+            f"in the run: {plan.updates_total}; forward passes of at most {plan.micro_batch_tokens:,} tokens",
+        ),
+        ("a sequence", f"at most {plan.max_sequence_tokens:,} tokens (prompt and response)"),
+        ("staleness", f"at most {plan.max_staleness} versions: {_staleness(plan.max_staleness)}"),
+        (
+            "groups",
+            f"at most {plan.max_groups_in_system} generated or waiting at a time, "
+            f"{plan.max_attempts_per_step} sampled for one step before it trains what it has",
+        ),
+        (
+            "actors",
+            f"{plan.num_rollout_workers} rollout, {plan.num_shaping_workers} shaping, "
+            f"{plan.num_learner_ranks} learner ranks; {plan.total_cpus:g} CPUs, {plan.total_gpus:g} GPUs",
+        ),
+        (
+            "memory",
+            f"{_bytes(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
+            f"{_bytes(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
+            f"({_count(plan.num_parameters)} parameters)",
+        ),
+        ("signals", ", ".join(plan.signals) or "none"),
+        *(("note", warning) for warning in plan.warnings),
     ]
-    lines += [f"  note        {warning}" for warning in plan.warnings]
+    lines = [f"{plan.name}: {plan.steps} steps"]
+    for name, words in rows:
+        first, rest = f"  {name:<12}", " " * 14
+        lines += textwrap.wrap(words, width=WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False)
     return "\n".join(lines)
 
 

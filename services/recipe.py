@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learner.config import LearnerConfig
 from rollout.config import RolloutConfig
 from shaping.components import ComponentSpec, parse_spec
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
+
+PLAIN_MESSAGES = {"dataclass_type": "must be a mapping of keys", "tuple_type": "must be a list"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         if self.every_steps < 0 or self.num_problems < 1:
-            raise ValueError("every_steps must be >= 0 and num_problems >= 1")
+            found = f"{self.every_steps} and {self.num_problems}"
+            raise ValueError(f"every_steps must be >= 0 and num_problems >= 1, got {found}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be > 0, got {self.temperature}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,11 @@ class DeadlineConfig:
     group_seconds: float = 1800.0
     step_seconds: float = 7200.0
     weights_seconds: float = 900.0
+
+    def __post_init__(self) -> None:
+        for name in ("start_seconds", "group_seconds", "step_seconds", "weights_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +104,8 @@ class RunConfig:
             raise ValueError(f"steps must be >= 1, got {self.steps}")
         if self.max_staleness < 0:
             raise ValueError(f"max_staleness must be >= 0, got {self.max_staleness}")
+        if self.max_buffered_groups < 0:
+            raise ValueError(f"max_buffered_groups must be >= 0, got {self.max_buffered_groups}")
         if self.max_attempts_per_step < 1:
             raise ValueError(f"max_attempts_per_step must be >= 1, got {self.max_attempts_per_step}")
         if self.group_attempts < 1:
@@ -106,6 +119,12 @@ class Resources:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_cpus < 0 or self.num_gpus < 0:
+            raise ValueError(f"num_cpus and num_gpus must be >= 0, got {self.num_cpus} and {self.num_gpus}")
+        if self.num_threads < 1:
+            raise ValueError(f"num_threads must be >= 1, got {self.num_threads}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +144,13 @@ class ClusterConfig:
     local_cpus: int = 0
     object_store_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        if self.num_shaping_workers < 1:
+            raise ValueError(f"num_shaping_workers must be >= 1, got {self.num_shaping_workers}")
+        for name in ("local_cpus", "object_store_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ControlConfig:
@@ -133,6 +159,10 @@ class ControlConfig:
     host: str = "127.0.0.1"
     port: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be in [0, 65535], got {self.port}")
+
 
 class Recipe(BaseModel):
     """The whole of it. Frozen; unknown keys are refused."""
@@ -140,7 +170,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     model: ModelConfig
     data: DataConfig
     rollout: RolloutConfig
@@ -158,7 +188,10 @@ class Recipe(BaseModel):
         Raises:
             RecipeError: one line for the first wrong key or value.
         """
-        prepared = {str(key): _prepare(value, _field_types(cls).get(str(key))) for key, value in raw.items()}
+        types_of_keys = _field_types(cls)
+        prepared = {
+            str(key): _prepare(value, types_of_keys.get(str(key)), str(key), where) for key, value in raw.items()
+        }
         try:
             recipe = cls.model_validate(prepared)
         except ValidationError as error:
@@ -190,14 +223,39 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     if not path.is_file():
         raise RecipeError(f"a recipe must be a YAML file, found no file {path}; see deploy/recipes for some")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({path})") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"a recipe must be a mapping of keys, found {type(raw).__name__} ({path})")
     for key, value in (overrides or {}).items():
         _set_dotted(raw, key, value)
     return Recipe.parse(raw, base_dir=path.parent.resolve(), where=str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-6 is a number, which YAML 1.1 reads as text, and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """One YAML value.
+
+    Raises:
+        yaml.YAMLError: not YAML, or a key that stands twice.
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 def _set_dotted(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -217,30 +275,51 @@ def _field_types(owner: Any) -> dict[str, Any]:
     return {name: hints[name] for name in names}
 
 
-def _prepare(value: Any, hint: Any) -> Any:
+def _prepare(value: Any, hint: Any, key: str, where: str) -> Any:
     """Turn what a recipe writes as `{kind: ..., option: ...}` into component specs, at any depth."""
     if hint is None:
         return value
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options = _options(hint)
+    if isinstance(value, bool) and bool not in options and (int in options or float in options):
+        raise RecipeError(f"must be a number, got {value!r} ({key} in {where})")
+    if float in options and isinstance(value, str) and _is_number(value):
+        return float(value)
     if ComponentSpec in options and isinstance(value, Mapping | str):
-        return parse_spec(value, "recipe")
+        return parse_spec(value, f"{key} in {where}")
     for option in options:
         if option is RewardConfig and isinstance(value, Mapping | str):
-            return _reward(value)
+            return _reward(value, f"{key} in {where}")
         if typing.get_origin(option) is tuple and isinstance(value, list):
-            return [_prepare(each, typing.get_args(option)[0]) for each in value]
+            item = typing.get_args(option)[0]
+            return [_prepare(each, item, f"{key}.{index}", where) for index, each in enumerate(value)]
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
             inner = _field_types(option)
-            return {str(key): _prepare(each, inner.get(str(key))) for key, each in value.items()}
+            return {
+                str(name): _prepare(each, inner.get(str(name)), f"{key}.{name}", where) for name, each in value.items()
+            }
     return value
 
 
-def _reward(value: Mapping[str, Any] | str) -> RewardConfig:
-    spec = parse_spec(value, "shaping.rewards")
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a string is a number to a person: YAML reads 1e-6, without a dot, as a string."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _reward(value: Mapping[str, Any] | str, where: str) -> RewardConfig:
+    spec = parse_spec(value, where)
     options = dict(spec.options)
     weight = options.pop("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise RecipeError(f"weight must be a number, got {weight!r} (shaping.rewards.{spec.kind})")
+        raise RecipeError(f"weight must be a number, got {weight!r} ({where})")
     return RewardConfig(kind=spec.kind, weight=float(weight), options=options)
 
 
@@ -257,7 +336,9 @@ def _resolve_spec(spec: ComponentSpec, base_dir: Path) -> ComponentSpec:
     path = spec.options.get("path")
     if not isinstance(path, str) or spec.kind == "hub":
         return spec
-    return ComponentSpec(kind=spec.kind, options={**spec.options, "path": str((base_dir / path).resolve())})
+    return ComponentSpec(
+        kind=spec.kind, options={**spec.options, "path": str((base_dir / Path(path).expanduser()).resolve())}
+    )
 
 
 def _resolve(path: str, base_dir: Path) -> str:
@@ -269,7 +350,8 @@ def _resolve(path: str, base_dir: Path) -> str:
 
 def _explain(cls: type[Recipe], error: ValidationError, where: str) -> str:
     first = error.errors()[0]
-    keys = [str(part) for part in first["loc"]]
+    # Where a number may also be a schedule, pydantic adds the type that it tried to the place.
+    keys = [str(part) for part in first["loc"] if part not in ("float", "ComponentSpec")]
     place = f"{'.'.join(keys)} in {where}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(cls, keys[:-1])
@@ -278,17 +360,15 @@ def _explain(cls: type[Recipe], error: ValidationError, where: str) -> str:
         return f"unknown key {keys[-1]!r}; {hint} ({place})"
     if first["type"] == "missing":
         return f"{keys[-1]} must be given ({place})"
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{message} ({place})"
+        return f"{first['msg'].removeprefix('Value error, ')} ({place})"
+    message = PLAIN_MESSAGES.get(first["type"], first["msg"].replace("Input should be", "must be", 1))
     return f"{message}, got {first['input']!r} ({place})"
 
 
 def _known_keys(owner: Any, keys: list[str]) -> list[str]:
     for key in keys:
-        owner = _field_types(owner).get(key)
-        options = typing.get_args(owner) if typing.get_origin(owner) in (typing.Union, types.UnionType) else (owner,)
-        owner = next((o for o in options if dataclasses.is_dataclass(o)), None)
+        owner = next((each for each in _options(_field_types(owner).get(key)) if dataclasses.is_dataclass(each)), None)
         if owner is None:
             return []
     return sorted(_field_types(owner))

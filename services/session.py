@@ -13,6 +13,7 @@ from rollout.config import SamplingConfig
 from rollout.engine import EngineInfo
 from rollout.render import Renderer
 from rollout.requests import GroupFactory
+from services.deadlines import within
 from services.evaluator import Evaluator
 from services.failures import first_cause
 from services.orchestrator import Orchestrator, OrchestratorConfig
@@ -24,7 +25,7 @@ from services.roles.prompts import build_factory, build_renderer, evaluation_pro
 from services.run_state import Happening
 from services.schedules import sampling_at
 from services.weight_sync import WeightSync
-from shaping.errors import RunFailed
+from shaping.errors import EngineRefused, RecordError, RunFailed
 from shaping.records import Prompt
 
 T = TypeVar("T")
@@ -129,7 +130,13 @@ async def run_session(
         clock=time.monotonic,
     )
     await orchestrator.run()
-    await house.learner.export(export_to)
+    await within(
+        deadlines.step_seconds,
+        house.learner.export(export_to),
+        role="learner",
+        what="export of the policy",
+        key="run.deadlines.step_seconds",
+    )
 
 
 def orchestrator_config(recipe: Recipe) -> OrchestratorConfig:
@@ -151,39 +158,50 @@ async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int
     Returns:
         Weight receivers per engine.
     Raises:
-        RunFailed: one did not start, or not within the deadline.
+        RunFailed: one did not start, not within the deadline, or failed its proof.
     """
     began = time.monotonic()
 
-    async def start(worker_id: str, role: str, work: Awaitable[T], describe: Callable[[T], str]) -> T:
-        ready = await work
-        worker = WorkerReport(
-            worker_id=worker_id,
-            role=role,
-            state="ready",
-            description=describe(ready),
-            start_seconds=time.monotonic() - began,
-        )
-        message = f"{worker_id} is ready after {worker.start_seconds:.0f} s: {worker.description}"
+    async def start(worker_id: str, role: str, begin: Callable[[], Awaitable[T]], describe: Callable[[T], str]) -> T:
+        try:
+            ready = await begin()
+        except (EngineRefused, RecordError) as error:
+            raise RunFailed(role=role, cause=f"{worker_id} did not start: {error}") from error
+        seconds = time.monotonic() - began
+        worker = _worker(worker_id, role, "ready", describe(ready), seconds)
+        message = f"{worker_id} is ready after {seconds:.0f} s: {worker.description}"
         event = RunEvent(kind="worker_started", message=message, state=RunState.STARTING, workers=(worker,))
         await control.report(event)
         return ready
 
-    engines = [start(port.worker_id, "rollout", port.start(), _describe_engine) for port in house.rollout]
-    shapers = [start(port.worker_id, "shaping", port.start(), _describe_nothing) for port in house.shaping]
+    waiting = [_worker(port.worker_id, "rollout", "starting", "loading the engine", 0.0) for port in house.rollout]
+    waiting += [_worker(port.worker_id, "shaping", "starting", "building the pipeline", 0.0) for port in house.shaping]
+    waiting.append(_worker("learner", "learner", "starting", "loading the policy on every rank", 0.0))
+    message = f"Waiting for {len(waiting)} roles"
+    event = RunEvent(kind="workers_starting", message=message, state=RunState.STARTING, workers=tuple(waiting))
+    await control.report(event)
     seconds = recipe.run.deadlines.start_seconds
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-            infos = [tasks.create_task(each) for each in engines]
-            for shaper in shapers:
-                tasks.create_task(shaper)
-            tasks.create_task(start("learner", "learner", house.learner.start(), str))
+            infos = [
+                tasks.create_task(start(port.worker_id, "rollout", port.start, _describe_engine))
+                for port in house.rollout
+            ]
+            for shaper in house.shaping:
+                tasks.create_task(start(shaper.worker_id, "shaping", shaper.start, _describe_nothing))
+            tasks.create_task(start("learner", "learner", house.learner.start, str))
     except TimeoutError as error:
         cause = f"not every worker was ready within {seconds:g} s (run.deadlines.start_seconds)"
         raise RunFailed(role="orchestrator", cause=cause) from error
     except BaseExceptionGroup as failures:
         raise first_cause(failures) from failures
     return max(info.result().num_workers for info in infos)
+
+
+def _worker(worker_id: str, role: str, state: str, description: str, start_seconds: float) -> WorkerReport:
+    return WorkerReport(
+        worker_id=worker_id, role=role, state=state, description=description, start_seconds=start_seconds
+    )
 
 
 def _evaluation_sampling(recipe: Recipe) -> SamplingConfig:

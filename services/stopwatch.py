@@ -22,6 +22,8 @@ class Stopwatch:
     def start(self) -> None:
         """Time begins now; what came before belongs to no phase."""
         self._last = self._clock()
+        if self._paused_at is not None:
+            self._paused_at = self._last
 
     def mark(self, phase: str) -> None:
         """Everything since the last mark was `phase`."""

@@ -10,6 +10,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from shaping.errors import UserError
 
+POLL_SECONDS = 1.0
 EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 130}
 
 
@@ -53,3 +54,6 @@ async def _follow(client: JobSubmissionClient, job: str) -> None:
     async for lines in client.tail_job_logs(job):
         sys.stdout.write(lines)
         sys.stdout.flush()
+    # The log may end a moment before the job's state says so.
+    while not client.get_job_status(job).is_terminal():
+        await asyncio.sleep(POLL_SECONDS)

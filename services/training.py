@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,30 +62,41 @@ def train(recipe: Recipe, options: TrainOptions) -> int:
         bind_port(recipe.control.host, recipe.control.port).close()
     prompts = read_prompts(recipe)
     run_dir = create_run_dir(recipe.name, explicit=options.run_dir)
-    _log_to(run_dir)
-    try:
-        return asyncio.run(_train(recipe, plan, prompts, options, run_dir))
-    except UserError:
-        _remove_if_unused(run_dir)
-        raise
-
-
-async def _train(recipe: Recipe, plan: RunPlan, prompts: Prompts, options: TrainOptions, run_dir: Path) -> int:
     description = describe_run(recipe, run_id=f"run_{secrets.token_hex(6)}", run_dir=str(run_dir))
     history = RunHistory(description=description)
+    try:
+        with _log_to(run_dir):
+            return asyncio.run(_train(recipe, plan, prompts, options, run_dir, history))
+    except UserError:
+        # A run that never began leaves no directory behind; it was new or empty, so all in it is this run's.
+        if not history.steps:
+            shutil.rmtree(run_dir)
+        raise
+    except asyncio.CancelledError:
+        if not history.events:
+            shutil.rmtree(run_dir)
+        return EXIT_CODES[RunState.CANCELLED]
+
+
+async def _train(
+    recipe: Recipe, plan: RunPlan, prompts: Prompts, options: TrainOptions, run_dir: Path, history: RunHistory
+) -> int:
+    description = history.description
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with _open_house(recipe, plan, options.address, description) as opened:
         files = RunFiles(run_dir, description, api_address=opened.api_address)
-        with Progress(description, run_dir=run_dir, api_address=opened.api_address) as progress:
+        progress = Progress(description, run_dir=run_dir, api_address=opened.api_address)
+        with contextlib.closing(files), progress:
             recorder = _Recorder(history, files)
             control = Broadcast(opened.control, [recorder, progress])
             state = await _run_to_its_end(recipe, prompts, opened, control, run_dir)
-            summary = summarise(history, state=state, seconds_to_first_step=recorder.seconds_to_first_step)
+            seconds = recorder.seconds_to_first_step
             if history.steps:
-                write_report(run_dir / REPORT_FILE, history)
+                write_report(run_dir / REPORT_FILE, history, seconds_to_first_step=seconds)
+            summary = summarise(history, state=state, seconds_to_first_step=seconds)
             files.finish(summary)
             progress.finish(summary)
     return EXIT_CODES[state]
@@ -97,21 +109,31 @@ async def _run_to_its_end(
     try:
         export_to = str(run_dir / POLICY_DIR)
         await run_session(recipe, prompts, opened.house, control, api_address=opened.api_address, export_to=export_to)
-    except RunFailed as error:
-        failure = Failure(role=error.role, cause=error.cause, group_id=error.group_id)
-        logging.getLogger(__name__).error("run failed", exc_info=error)
-        await control.report(_ended(Happening.FAILED, str(error), RunState.FAILED, failure))
-        return RunState.FAILED
+    except UserError:
+        raise
     except (RunCancelled, asyncio.CancelledError) as error:
         reason = str(error) or "interrupted"
         await control.report(_ended(Happening.CANCELLED, f"Cancelled: {reason}", RunState.CANCELLED))
         return RunState.CANCELLED
+    except Exception as error:
+        # The border of this process: whatever ended the run, its files and its control plane say so.
+        logging.getLogger(__name__).exception("run failed")
+        failed = error if isinstance(error, RunFailed) else _unforeseen(error)
+        failure = Failure(role=failed.role, cause=failed.cause, group_id=failed.group_id)
+        with contextlib.suppress(RunFailed):
+            await control.report(_ended(Happening.FAILED, str(failed), RunState.FAILED, failure))
+        return RunState.FAILED
     await control.report(_ended(Happening.COMPLETED, "All steps are done", RunState.COMPLETED))
     return RunState.COMPLETED
 
 
 def _ended(happening: Happening, message: str, state: RunState, failure: Failure | None = None) -> RunEvent:
     return RunEvent(kind=happening.value, message=message, state=state, failure=failure)
+
+
+def _unforeseen(error: Exception) -> RunFailed:
+    lines = str(error).strip().splitlines() or ["no message"]
+    return RunFailed(role="orchestrator", cause=f"{type(error).__name__}: {lines[0]} (logs/driver.log)")
 
 
 class _Recorder:
@@ -162,22 +184,17 @@ async def _open_house(
         disconnect(connection)
 
 
-def _log_to(run_dir: Path) -> None:
+@contextlib.contextmanager
+def _log_to(run_dir: Path) -> Iterator[None]:
     logs = run_dir / LOGS_DIR
     logs.mkdir(exist_ok=True)
-    logging.basicConfig(
-        filename=logs / "driver.log",
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
-
-
-def _remove_if_unused(run_dir: Path) -> None:
-    """A run that never began leaves no directory behind."""
-    log = run_dir / LOGS_DIR / "driver.log"
-    logging.shutdown()
-    log.unlink(missing_ok=True)
-    for folder in (run_dir / LOGS_DIR, run_dir):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    handler = logging.FileHandler(logs / "driver.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

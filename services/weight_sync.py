@@ -4,21 +4,24 @@
                   |                                            |
                   +------------------ abort <------------------+   staged weights dropped, every engine un-paused
 
-Each phase has the same deadline. An engine commits only when its own checksums equal the learner's manifest, so after
-an abort every engine still serves the version it served before.
+Each phase has the same deadline. An engine commits only when its own checksums equal the learner's manifest, so an
+abort leaves it with the version that it served before; one that had committed is left out when the others try again.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from services.deadlines import within
 from services.ports import LearnerPort, RolloutPort
 from shaping.errors import EngineRefused, RunFailed
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
 T = TypeVar("T")
+
+MAX_ABORT_SECONDS = 30.0
 
 
 class SyncPhase(StrEnum):
@@ -56,7 +59,7 @@ class WeightSync:
         """Bring sender and receivers together, once.
 
         Raises:
-            RunFailed: they did not meet within the deadline.
+            RunFailed: they did not meet within the deadline, or an engine refused.
         """
         layout = await self._within(self._learner.weight_layout(), "learner", "weight layout")
         num_receivers = len(self._rollout) * self._workers_per_engine
@@ -66,7 +69,10 @@ class WeightSync:
             for index, port in enumerate(self._rollout)
         ]
         joined = asyncio.gather(self._learner.connect_weights(channel), *receivers)
-        await self._within(joined, "rollout", "joining the weight channel")
+        try:
+            await self._within(joined, "rollout", "joining the weight channel")
+        except EngineRefused as refusal:
+            raise RunFailed(role="rollout", cause=str(refusal)) from refusal
         self._layout = layout
         return layout
 
@@ -74,7 +80,7 @@ class WeightSync:
         """Make `policy_version` live on every engine.
 
         Raises:
-            RunFailed: refused or too slow `max_attempts` times; the engines serve the old version.
+            RunFailed: refused `max_attempts` times, or too slow; every engine is un-paused and serves what it verified.
         """
         if self._layout is None:
             raise RunFailed(role="orchestrator", cause="weights were published before the channel was connected")
@@ -103,7 +109,8 @@ class WeightSync:
 
     async def _transfer(self, policy_version: int, layout: WeightLayout) -> WeightManifest:
         sending = asyncio.ensure_future(self._learner.send_weights(policy_version))
-        await asyncio.gather(sending, *(port.stage_weights(layout) for port in self._rollout))
+        staging = [asyncio.ensure_future(port.stage_weights(layout)) for port in self._rollout]
+        await _all_or_first_failure([sending, *staging])
         return sending.result()
 
     async def _commit(self, manifest: WeightManifest) -> None:
@@ -123,20 +130,40 @@ class WeightSync:
     async def _abort(self) -> None:
         """Un-pause every engine whatever the others do; one that cannot even do that fails at its next call."""
         self.phase = SyncPhase.ABORT
+        calls: list[Coroutine[Any, Any, None]] = []
         for port in self._rollout:
-            results = await asyncio.gather(port.discard_staged_weights(), port.resume(), return_exceptions=True)
-            for result in results:
-                if isinstance(result, asyncio.CancelledError):
-                    raise result
+            calls += [port.discard_staged_weights(), port.resume()]
+        pending = [asyncio.ensure_future(call) for call in calls]
+        # An engine that hangs must keep neither the others paused nor the run from ending.
+        done, late = await asyncio.wait(pending, timeout=min(self._deadline_seconds, MAX_ABORT_SECONDS))
+        for each in late:
+            each.cancel()
+        await asyncio.gather(*done, return_exceptions=True)
         self.phase = SyncPhase.IDLE
 
     async def _within(self, work: Awaitable[T], role: str, what: str) -> T:
-        try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await work
-        except TimeoutError as error:
-            cause = f"{what} took longer than {self._deadline_seconds:g} s (run.deadlines.weights_seconds)"
-            raise RunFailed(role=role, cause=cause) from error
+        key = "run.deadlines.weights_seconds"
+        return await within(self._deadline_seconds, work, role=role, what=what, key=key)
+
+
+async def _all_or_first_failure(calls: Sequence[asyncio.Future[Any]]) -> None:
+    """All calls, or the failure that came first.
+
+    After a refusal the others are waited for, since another attempt follows and must not meet what they left in the
+    channel; any other failure ends the run and waits for nobody.
+    """
+    try:
+        done, pending = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
+        failure = next((each.exception() for each in calls if each in done and each.exception()), None)
+        if isinstance(failure, EngineRefused) and pending:
+            await asyncio.wait(pending)
+        if failure is not None:
+            raise failure
+    finally:
+        for each in calls:
+            if not each.cancel() and not each.cancelled():
+                # Asked for, so that asyncio does not report it as one that nobody looked at.
+                each.exception()
 
 
 def _for_receiver(channel: WeightChannel, first_rank: int) -> WeightChannel:

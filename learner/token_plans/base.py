@@ -47,6 +47,14 @@ class TokenWeights:
     clip_low: torch.Tensor | None = None
     clip_high: torch.Tensor | None = None
 
+    def part(self, start: int, stop: int) -> "TokenWeights":
+        """Those of tokens [start, stop)."""
+        return TokenWeights(
+            weights=self.weights[start:stop],
+            clip_low=None if self.clip_low is None else self.clip_low[start:stop],
+            clip_high=None if self.clip_high is None else self.clip_high[start:stop],
+        )
+
 
 class TokenPlan(Protocol):
     """Signals of a scope to weights of the same tokens; permuting the tokens permutes the result. N may be 0."""

@@ -13,13 +13,13 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_VALUE = 99
+MAX_VALUE = 49
 """Largest number that occurs in a problem or solution; the smallest is 0."""
 
-LEVELS = (2, 3, 4)
+LEVELS = (1, 2, 3)
 """Difficulty levels: the number of operations, which is also the number of steps before the one with the box."""
 
-LEVEL_WEIGHTS = (5, 4, 1)
+LEVEL_WEIGHTS = (1, 4, 3)
 """How often each level is drawn, in the order of LEVELS."""
 
 _HELD_OUT_ONE_IN = 5
@@ -133,9 +133,10 @@ def work_out(expression: str, *, rng: random.Random, mistake_rate: float = 0.0) 
 def _draw_expression(rng: random.Random, level: int) -> str:
     """An expression of `level` operations whose sub-results all lie in 0..MAX_VALUE."""
     while True:
-        tokens = [str(rng.randint(2, 9))]
-        for _ in range(level):
-            tokens += [rng.choice("+-*"), str(rng.randint(2, 9))]
+        first, *others = rng.sample(range(2, 10), level + 1)
+        tokens = [str(first)]
+        for operand in others:
+            tokens += [rng.choice("+-*"), str(operand)]
         sums = [i for i in range(1, len(tokens), 2) if tokens[i] in "+-" and "*" in tokens[max(i - 2, 0) : i + 3]]
         if sums and rng.random() < _PARENTHESES_RATE:
             i = rng.choice(sums)

@@ -65,5 +65,11 @@ class ArithmeticPrompts:
         )
 
 
+def supplies_steps(config: Config) -> bool:
+    """Whether its prompts have solution steps: known before the data is read."""
+    del config
+    return True
+
+
 def build(config: Config) -> ArithmeticPrompts:
     return ArithmeticPrompts(config=config)

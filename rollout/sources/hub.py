@@ -32,6 +32,11 @@ class Config(RowOptions):
     cache_dir: str = ""
 
 
+def supplies_steps(config: Config) -> bool:
+    """Whether its prompts have solution steps: known before the data is read."""
+    return bool(config.steps_field)
+
+
 def build(config: Config) -> LoadedPrompts:
     """Download, or find in the cache, and read.
 

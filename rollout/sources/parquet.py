@@ -29,6 +29,11 @@ class Config(RowOptions):
     path: str
 
 
+def supplies_steps(config: Config) -> bool:
+    """Whether its prompts have solution steps: known before the data is read."""
+    return bool(config.steps_field)
+
+
 def build(config: Config) -> LoadedPrompts:
     """Read the file.
 

@@ -34,6 +34,11 @@ def build_factory(recipe: Recipe, renderer: Renderer) -> GroupFactory:
     selector: PromptSelector = load("rollout.selectors", rollout.selector, "rollout.selector").build(
         num_prompts=len(source), seed=recipe.seed
     )
+    if not any(renderer.fits(source.prompt(index)) for index in range(len(source))):
+        raise DataError(
+            f"a prompt must have at most {rollout.max_prompt_tokens} tokens, all {len(source)} have more (data.train): "
+            "raise rollout.max_prompt_tokens or use other data"
+        )
     stream = PromptStream(
         source,
         selector,

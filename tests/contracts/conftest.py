@@ -1,6 +1,5 @@
 """Every engine kind, started, for the shared contract."""
 
-import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -63,5 +62,3 @@ async def case(request: pytest.FixtureRequest, tiny_model_path: str) -> AsyncIte
         yield each
         await each.engine.close()
     torch.set_num_threads(threads)
-    # vLLM leaves its message context to the collector, which would otherwise complain after the last test.
-    gc.collect()

@@ -82,7 +82,7 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groups]:
     try:
         for num_ranks, members in processes.items():
             for rank, process in enumerate(members):
-                code = process.wait(timeout=240)
+                code = process.wait(timeout=400)
                 log = (out[num_ranks] / f"rank_{rank}.log").read_text()
                 assert code == 0, f"rank {rank} of {num_ranks} ended with {code}:\n{log[-4000:]}"
         yield Groups(policies=policies, out=out)
@@ -125,8 +125,8 @@ def test_gradients_equal_those_of_plain_torch(
 def test_an_update_equals_that_of_plain_torch(
     name: str, num_ranks: int, groups: Groups, plain: dict[str, dict[str, Any]]
 ) -> None:
-    # Adam's first step moves by learning rate x sign(gradient): only gradients near epsilon may differ visibly. A bias
-    # correction off by one step (DeepSpeed's warm-up step) would move everything by 26 % less.
+    # Adam's first step moves by learning rate x sign(gradient), 1e-3: rounding shows only where a gradient is near
+    # epsilon. An optimizer that had counted a step before this one would move everything by 26 % less.
     expected, found = plain[name]["weights"], groups.found(num_ranks, name)["weights"]
     for parameter, weight in expected.items():
         torch.testing.assert_close(found[parameter], weight, atol=5e-5, rtol=0)
@@ -141,6 +141,10 @@ def test_metrics_equal_those_of_plain_torch(
     for metric, value in expected.items():
         if not metric.endswith("_s") and metric != "learner_padding_share":
             assert found[metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
+
+
+def test_the_reference_model_is_compared_with(plain: dict[str, dict[str, Any]]) -> None:
+    assert plain["reference"]["metrics"]["learner_kl_nats"] > 1e-3
 
 
 def test_two_runs_of_one_seed_give_the_same_bits(groups: Groups) -> None:

@@ -1,0 +1,278 @@
+"""The command line: what is said, where it is said, and the exit code."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from recipe_builders import make_raw, write_recipe
+from toy_policy import toy_changes
+
+from services.cli import main, parse_overrides
+from shaping.errors import RecipeError
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "deploy" / "recipes" / "quickstart.yaml"
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The command runs in a directory of its own, so that a `runs` left behind is seen; one thread."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield folder
+    torch.set_num_threads(threads)
+
+
+def run_command(*words: object) -> int:
+    """`lessrl words` in this process.
+
+    Returns:
+        The exit code.
+    """
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return code or 0
+
+
+def user_error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line that a user's mistake is told in."""
+    assert run_command(*words) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("lessrl: ") and told.err.endswith("\n") and told.err.count("\n") == 1, told.err
+    return told.err.removeprefix("lessrl: ").rstrip("\n")
+
+
+def toy_recipe(folder: Path, changes: dict[str, Any] | None = None) -> Path:
+    return write_recipe(folder, toy_changes(folder, changes))
+
+
+def with_rows(folder: Path, *rows: dict[str, Any], **changes: Any) -> Path:
+    """A recipe of the toy policy over these rows."""
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return toy_recipe(folder, {"data.train": {"kind": "jsonl", "path": str(path)}, **changes})
+
+
+# -- plan
+
+
+def test_plan_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("plan", QUICKSTART) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("quickstart: 40 steps\n  a step      32 groups x 8 = 256 responses")
+    assert told.err == ""
+
+
+def test_plan_is_told_as_json_and_follows_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "run.steps=7", "--set", "rollout={groups_per_step: 6, group_size: 2}")
+    assert run_command("plan", QUICKSTART, "--json", *words) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["steps"], plan["groups_per_step"], plan["rollouts_per_step"]) == (7, 6, 12)
+
+
+def test_plan_starts_and_writes_nothing(empty_directory: Path) -> None:
+    run_command("plan", QUICKSTART)
+    assert list(empty_directory.iterdir()) == []
+
+
+def test_the_command_is_a_program_with_an_exit_code(tmp_path: Path) -> None:
+    missing = tmp_path / "none.yaml"
+    words = [sys.executable, "-m", "services.cli", "plan", str(missing)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert (
+        ended.stderr == f"lessrl: a recipe must be a YAML file, found no file {missing}; see deploy/recipes for some\n"
+    )
+
+
+# -- --set
+
+
+def test_values_are_read_as_yaml() -> None:
+    given = ["a.b=1", "c=1e-6", "d={kind: less}", "e=text", "f=", "g=a=b"]
+    assert parse_overrides(given) == {
+        "a.b": 1,
+        "c": 1e-6,
+        "d": {"kind": "less"},
+        "e": "text",
+        "f": None,
+        "g": "a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [("steps", "must be key=value"), ("=1", "must be key=value"), ("a=[1", "must be valid YAML")]
+)
+def test_what_is_no_key_and_value_is_refused(given: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        parse_overrides([given])
+
+
+# -- a user's mistakes
+
+
+@pytest.mark.parametrize("command", ["plan", "train"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "run.stepz=3"), "unknown key 'stepz'; did you mean 'steps'? (run.stepz in"),
+        (("--set", "run.steps=many"), "must be a valid integer"),
+        (("--set", "run.steps"), "--set must be key=value, got 'run.steps'"),
+        (("--set", "learner.loss=ppo_clp"), "did you mean 'ppo_clip'? (learner.loss)"),
+        (("--set", "learner.mini_batch_groups=5"), "try 4 (learner.mini_batch_groups)"),
+    ],
+)
+def test_mistake_in_the_recipe_is_one_line(
+    capsys: pytest.CaptureFixture[str], empty_directory: Path, command: str, words: tuple[str, ...], message: str
+) -> None:
+    assert message in user_error(capsys, command, QUICKSTART, *words)
+    assert list(empty_directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"problem": "say 1 ?", "answer": "1"}, {"problem": "say 2 ?"}], "a row must have an answer"),
+        ([{"problem": "say 1 ?", "answer": "1"}, {"problem": "  ", "answer": "2"}], "a prompt must not be empty"),
+        ([{"problem": "say " * 9, "answer": "1"}], "a prompt must have at most 8 tokens, all 1 have more (data.train)"),
+        ([], "a data set must hold at least one row"),
+    ],
+)
+def test_data_that_cannot_be_used_is_told_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    empty_directory: Path,
+    rows: list[dict[str, str]],
+    message: str,
+) -> None:
+    recipe = with_rows(tmp_path, *rows)
+    told = user_error(capsys, "train", recipe, "--address", "house")
+    assert message in told
+    if len(rows) > 1:
+        assert "line 2" in told
+    assert list(empty_directory.iterdir()) == []
+
+
+def test_missing_data_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path) -> None:
+    recipe = toy_recipe(tmp_path, {"data.train": {"kind": "jsonl", "path": "none.jsonl"}})
+    told = user_error(capsys, "train", recipe, "--address", "house")
+    assert f"a data file must exist, found none at {tmp_path / 'none.jsonl'}" in told
+    assert list(empty_directory.iterdir()) == []
+
+
+def test_port_in_use_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        recipe = toy_recipe(tmp_path, {"control.port": port})
+        told = user_error(capsys, "train", recipe, "--address", "house")
+    assert f"the control plane needs a free port, found 127.0.0.1:{port} in use" in told
+    assert list(empty_directory.iterdir()) == []
+
+
+def test_run_directory_that_holds_something_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+) -> None:
+    (empty_directory / "notes.txt").write_text("mine")
+    told = user_error(capsys, "train", toy_recipe(tmp_path), "--address", "house", "--run-dir", empty_directory)
+    assert "--run-dir must be new or empty, found 1 entries" in told
+    assert (empty_directory / "notes.txt").read_text() == "mine"
+
+
+def test_what_house_mode_cannot_do_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+) -> None:
+    recipe = toy_recipe(tmp_path, {"rollout.engine.kind": "vllm"})
+    assert "house mode runs in one process" in user_error(capsys, "train", recipe, "--address", "house")
+    assert list(empty_directory.glob("runs/*")) == []
+
+
+def test_model_without_weights_is_told_and_leaves_no_run_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+) -> None:
+    recipe = toy_recipe(tmp_path)
+    (tmp_path / "policy" / "model.safetensors").unlink()
+    assert run_command("train", recipe, "--address", "house") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("lessrl: model.path must hold a model: ")
+    assert list(empty_directory.glob("runs/*")) == []
+
+
+# -- a run
+
+
+def test_train_runs_a_recipe_to_its_end_and_leaves_its_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+) -> None:
+    recipe = toy_recipe(tmp_path, {"data.evaluation": toy_changes(tmp_path)["data.train"]})
+    assert run_command("train", recipe, "--address", "house", "--set", "run.steps=2") == 0
+    run_dir = empty_directory / "runs" / "small"
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["policy_version"]) == ("completed", 2, 2)
+    assert summary["seconds_to_first_step"] > 0 and summary["accuracy_first"] is not None
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [each["step"] for each in records if each["kind"] == "step"] == [1, 2]
+    assert [each["event"] for each in records if each["kind"] == "event"][0::99] == ["starting"]
+    assert records[-1]["event"] == "completed"
+    assert (run_dir / "policy" / "model.safetensors").is_file()
+    assert (run_dir / "report.png").is_file()
+    assert "step 2/2" in capsys.readouterr().out
+    # The recipe that was kept says the same: it can be run again.
+    kept = run_dir / "recipe.yaml"
+    assert yaml.safe_load(kept.read_text())["run"]["steps"] == 2
+    assert run_command("plan", kept) == 0
+    # A second run gets a directory of its own.
+    assert run_command("train", recipe, "--address", "house", "--set", "run.steps=1") == 0
+    assert {each.name for each in (empty_directory / "runs").iterdir()} == {"small", "small-2"}
+
+
+def test_failed_run_ends_with_code_1_and_says_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+) -> None:
+    # A step so long that the next loss is not a number.
+    recipe = toy_recipe(tmp_path, {"learner.optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}})
+    assert run_command("train", recipe, "--address", "house", "--run-dir", "out") == 1
+    summary = json.loads((empty_directory / "out" / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["failure"]["role"] in ("learner", "rollout")
+    assert summary["failure"]["cause"] in capsys.readouterr().out.replace("\n", " ")
+    assert "Traceback" in (empty_directory / "out" / "logs" / "driver.log").read_text()
+
+
+def test_fault_of_a_plug_in_ends_the_run_with_code_1_and_a_record(
+    tmp_path: Path, empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A plug-in of a user: one file in the folder is all it takes.
+    (tmp_path / "faulty.py").write_text(
+        "from dataclasses import dataclass\nNEEDS = frozenset()\n"
+        "@dataclass(frozen=True)\nclass Config:\n    pass\n"
+        "class Faulty:\n    def advantages(self, scored):\n        return 1 / 0\n"
+        "def build(config):\n    return Faulty()\n"
+    )
+    package = __import__("shaping.estimators", fromlist=["estimators"])
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    recipe = toy_recipe(tmp_path, {"shaping": {"rewards": ["numeric_answer"], "estimator": "faulty"}})
+    assert run_command("train", recipe, "--address", "house", "--run-dir", "out") == 1
+    summary = json.loads((empty_directory / "out" / "summary.json").read_text())
+    assert summary["failure"]["role"] == "orchestrator"
+    assert summary["failure"]["cause"] == "ZeroDivisionError: division by zero (logs/driver.log)"
+
+
+def test_smallest_recipe_of_the_tests_is_one_that_works(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(make_raw()))
+    assert run_command("plan", path) == 0

@@ -1,0 +1,289 @@
+"""Roles that answer from a script and check what they are asked: the orchestrator's ports without engine or learner.
+
+A call of any method may be scripted: `fake.script["commit_weights"] = [EngineRefused("no"), None]` fails the first call
+and lets the second pass; an asyncio.Event holds the call until the test sets it.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from report_builders import Clock
+
+from learner.batch_plan import BatchPlan, SampleSize
+from rollout.engine import EngineInfo
+from rollout.worker import GroupSummary
+from services.ports import RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
+from services.reports import EvaluationReport, Intent, IntentKind, RunEvent, RunReport, StepReport
+from shaping.groups import Drop, DropReason
+from shaping.metrics import Mean
+from shaping.records import GroupRequest, StopReason
+from shaping.training import BucketLayout, StepResult, WeightChannel, WeightLayout, WeightManifest
+
+LAYOUT = WeightLayout(buckets=(BucketLayout(names=("w",), shapes=((2,),), dtype="float32", num_bytes=8),))
+
+Answer = BaseException | asyncio.Event | None
+
+
+class Scripted:
+    """Counts calls, and lets a test fail or hold them."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.calls: list[str] = []
+        self.script: dict[str, list[Answer]] = defaultdict(list)
+        self.seconds: dict[str, float] = {}
+        self._clock = clock or Clock()
+
+    async def called(self, method: str) -> None:
+        self.calls.append(method)
+        answers = self.script[method]
+        answer = answers.pop(0) if answers else None
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is not None:
+            await answer.wait()
+        else:
+            await asyncio.sleep(0)
+        self._clock.now += self.seconds.get(method, 0.0)
+
+
+class FakeRollout(Scripted):
+    """RolloutPort: responses of `num_tokens` tokens; one script for its engine's weights."""
+
+    def __init__(self, worker_id: str = "rollout-0", *, num_tokens: int = 3, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self.worker_id = worker_id
+        self.num_tokens = num_tokens
+        self.policy_version = 0
+        self.is_paused = False
+        self.is_connected = False
+        self.is_staged = False
+        self.requests: list[GroupRequest] = []
+        self.holds: dict[str, asyncio.Event] = {}
+        self.holds_all = False
+        self.running: list[str] = []
+
+    async def start(self) -> EngineInfo:
+        await self.called("start")
+        return EngineInfo(
+            vocab_size=100,
+            max_model_tokens=64,
+            max_logprob_error=0.0,
+            max_entropy_error=0.0,
+            num_workers=1,
+            description="fake",
+        )
+
+    async def generate(self, request: GroupRequest) -> RoundHandle:
+        assert not self.is_paused, "a paused engine was asked for a group"
+        self.requests.append(request)
+        version = self.policy_version
+        self.running.append(request.group_id)
+        try:
+            if self.holds_all:
+                self.holds[request.group_id] = asyncio.Event()
+            if request.group_id in self.holds:
+                await self.holds[request.group_id].wait()
+            await self.called("generate")
+        finally:
+            self.running.remove(request.group_id)
+        lengths = (self.num_tokens,) * request.num_rollouts
+        summary = GroupSummary(
+            group_id=request.group_id,
+            round_index=request.round_index,
+            num_rollouts=request.num_rollouts,
+            response_lengths=lengths,
+            stop_reasons=(StopReason.EOS,) * request.num_rollouts,
+            min_policy_version=version,
+            max_policy_version=self.policy_version,
+            entropy_total=0.0,
+            num_response_tokens=sum(lengths),
+            generation_s=1.0,
+        )
+        return RoundHandle(ref=request, summary=summary)
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        await self.called("connect_weights")
+        assert 1 <= channel.first_rank < channel.world_size
+        self.is_connected = True
+
+    async def stage_weights(self, layout: WeightLayout) -> None:
+        assert self.is_connected and layout == LAYOUT
+        await self.called("stage_weights")
+        self.is_staged = True
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        assert self.is_staged, "a commit needs staged weights"
+        assert manifest.policy_version == self.policy_version + 1
+        self.is_paused = True
+        await self.called("commit_weights")
+        self.is_paused = self.is_staged = False
+        self.policy_version = manifest.policy_version
+
+    async def discard_staged_weights(self) -> None:
+        await self.called("discard_staged_weights")
+        self.is_staged = False
+
+    async def resume(self) -> None:
+        await self.called("resume")
+        self.is_paused = False
+
+    async def close(self) -> None:
+        await self.called("close")
+
+
+class FakeShaping(Scripted):
+    """ShapingPort: two samples a group of 5 tokens, 3 of them trained; `drops` and `num_correct` by group id."""
+
+    def __init__(self, worker_id: str = "shaping-0", *, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self.worker_id = worker_id
+        self.drops: Callable[[str], DropReason | None] = lambda _: None
+        self.num_correct: Callable[[RoundHandle], int] = lambda _: 1
+        self.num_decided: Callable[[RoundHandle], int] = lambda handle: handle.summary.num_rollouts
+        self.shaped: list[tuple[RoundHandle, ...]] = []
+        self.scored: list[RoundHandle] = []
+
+    async def start(self) -> None:
+        await self.called("start")
+
+    async def score(self, round_handle: RoundHandle) -> RoundOutcome:
+        await self.called("score")
+        self.scored.append(round_handle)
+        correct, decided = self.num_correct(round_handle), self.num_decided(round_handle)
+        return RoundOutcome(rewards=(1.0,) * correct + (0.0,) * (decided - correct), num_correct=correct)
+
+    async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle:
+        await self.called("shape")
+        summaries = [each.summary for each in rounds]
+        assert [each.round_index for each in summaries] == list(range(len(rounds)))
+        group_id = summaries[0].group_id
+        assert all(each.group_id == group_id for each in summaries)
+        self.shaped.append(rounds)
+        reason = self.drops(group_id)
+        samples = [SampleSize(group_index=0, sample_index=i, num_tokens=5, num_valid_tokens=3) for i in range(2)]
+        summary = ShapedSummary(
+            group_id=group_id,
+            samples=() if reason else tuple(samples),
+            drop=Drop(reason=reason) if reason else None,
+            metrics={"reward_total_value": Mean(1.0, 2)},
+            num_correct=self.num_correct(rounds[-1]),
+            num_scored=sum(each.num_rollouts for each in summaries),
+            min_policy_version=min(each.min_policy_version for each in summaries),
+        )
+        return ShapedHandle(ref=group_id, summary=summary)
+
+    async def close(self) -> None:
+        await self.called("close")
+
+
+class FakeLearner(Scripted):
+    """LearnerPort: checks that a plan names exactly the samples of its batch, and that versions follow one another."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self.policy_version = 0
+        self.batches: list[tuple[str, ...]] = []
+        self.staleness: list[int] = []
+        self.plans: list[BatchPlan] = []
+        self.exported_to = ""
+
+    async def start(self) -> str:
+        await self.called("start")
+        return "fake"
+
+    async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
+        assert step == self.policy_version, "steps must follow one another"
+        wanted = {(index, size.sample_index) for index, each in enumerate(batch) for size in each.summary.samples}
+        found = Counter(
+            (size.group_index, size.sample_index)
+            for mini_batch in plan.mini_batches
+            for rank in mini_batch.micro_batches
+            for micro_batch in rank
+            for size in micro_batch
+        )
+        assert set(found) == wanted, "a plan must name every sample of its batch"
+        assert len(set(found.values())) <= 1, "a plan must name every sample once an epoch"
+        await self.called("step")
+        self.staleness += [step - each.summary.min_policy_version for each in batch]
+        self.batches.append(tuple(each.summary.group_id for each in batch))
+        self.plans.append(plan)
+        self.policy_version = step + 1
+        return StepResult(
+            policy_version=step + 1,
+            num_updates=len(plan.mini_batches),
+            num_valid_tokens=sum(each.num_valid_tokens for each in plan.mini_batches),
+            metrics={"learner_loss": 0.5} if plan.mini_batches else {},
+        )
+
+    async def weight_layout(self) -> WeightLayout:
+        await self.called("weight_layout")
+        return LAYOUT
+
+    async def open_channel(self, num_receivers: int) -> WeightChannel:
+        await self.called("open_channel")
+        return WeightChannel(backend="memory", address="", port=0, world_size=1 + num_receivers)
+
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        assert channel.first_rank == 0
+        await self.called("connect_weights")
+
+    async def send_weights(self, policy_version: int) -> WeightManifest:
+        await self.called("send_weights")
+        return WeightManifest(policy_version=policy_version, layout=LAYOUT, checksums=("0",))
+
+    async def export(self, directory: str) -> None:
+        await self.called("export")
+        self.exported_to = directory
+
+    async def close(self) -> None:
+        await self.called("close")
+
+
+@dataclass(slots=True)
+class FakeControl:
+    """ControlPort: keeps reports, hands out the intent that the test sets, and lets it wait for a report."""
+
+    intent: Intent = field(default_factory=lambda: Intent(generation=1, kind=IntentKind.RUN))
+    reports: list[RunReport] = field(default_factory=list)
+    on_report: Callable[[RunReport], None] = lambda _: None
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def report(self, report: RunReport) -> None:
+        self.reports.append(report)
+        self.on_report(report)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def intent_after(self, generation: int) -> Intent:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.intent.generation > generation)
+            return self.intent
+
+    async def want(self, kind: IntentKind, reason: str = "") -> None:
+        async with self._changed:
+            self.intent = Intent(generation=self.intent.generation + 1, kind=kind, reason=reason)
+            self._changed.notify_all()
+
+    async def until(self, is_reached: Callable[[Sequence[RunReport]], bool]) -> None:
+        """Wait for a report after which this holds."""
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: is_reached(self.reports))
+
+    @property
+    def steps(self) -> list[StepReport]:
+        return [each for each in self.reports if isinstance(each, StepReport)]
+
+    @property
+    def evaluations(self) -> list[EvaluationReport]:
+        return [each for each in self.reports if isinstance(each, EvaluationReport)]
+
+    def events(self, kind: str) -> list[RunEvent]:
+        return [each for each in self.reports if isinstance(each, RunEvent) and each.kind == kind]
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something that only the test can give."""
+    for _ in range(200):
+        await asyncio.sleep(0)

@@ -1,0 +1,128 @@
+"""A run over fake roles: the real orchestrator, buffer, prompts and weight sync, everything else scripted."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping
+from prompt_builders import make_factory, make_prompts, make_renderer
+from report_builders import Clock
+
+from learner.config import LearnerConfig
+from rollout.buffer import BufferConfig
+from rollout.requests import GroupFactory
+from services.evaluator import Evaluator
+from services.orchestrator import Orchestrator, OrchestratorConfig
+from services.weight_sync import WeightSync
+from shaping.records import Sampling
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeRun:
+    """A run that a test starts, watches and steers."""
+
+    orchestrator: Orchestrator
+    sync: WeightSync
+    control: FakeControl
+    learner: FakeLearner
+    workers: list[FakeRollout]
+    shapers: list[FakeShaping]
+    clock: Clock
+
+    async def finish(self) -> None:
+        async with asyncio.timeout(30):
+            await self.sync.connect()
+            await self.orchestrator.run()
+
+    def begin(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self.finish())
+
+    @property
+    def asked(self) -> list[str]:
+        """Ids of the groups asked for so far, in order of admission, retries and later rounds left out."""
+        requests = [request for worker in self.workers for request in worker.requests]
+        return sorted({each.group_id for each in requests if each.group_id.startswith("g")})
+
+
+def group_ids(*ordinals: int) -> tuple[str, ...]:
+    """Ids of the groups admitted as these."""
+    return tuple(f"g{ordinal:08d}" for ordinal in ordinals)
+
+
+def make_run(
+    *,
+    groups_per_step: int = 2,
+    num_steps: int = 2,
+    max_staleness: int = 0,
+    max_attempts_per_step: int | None = None,
+    max_buffered_groups: int | None = None,
+    num_workers: int = 1,
+    num_shapers: int = 1,
+    shapers: list[FakeShaping] | None = None,
+    num_held_out: int = 0,
+    evaluate_every: int = 0,
+    group_attempts: int = 2,
+    group_seconds: float = 20.0,
+    step_seconds: float = 20.0,
+    mini_batch_groups: int = 0,
+    num_epochs: int = 1,
+    factory: GroupFactory | None = None,
+) -> FakeRun:
+    clock = Clock()
+    learner = FakeLearner(clock=clock)
+    workers = [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
+    shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
+    control = FakeControl()
+    sync = WeightSync(learner=learner, rollout=workers, workers_per_engine=1, deadline_seconds=20.0)
+    evaluator = None
+    if num_held_out:
+        evaluator = Evaluator(
+            prompts=make_prompts(num_held_out),
+            renderer=make_renderer(),
+            sampling=Sampling(max_response_tokens=8),
+            rollout=workers,
+            shaping=shapers,
+            seed=0,
+            deadline_seconds=20.0,
+            clock=clock,
+        )
+    config = OrchestratorConfig(
+        buffer=BufferConfig(
+            groups_per_step=groups_per_step,
+            max_staleness=max_staleness,
+            num_steps=num_steps,
+            max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
+            max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
+        ),
+        learner=LearnerConfig(
+            engine="torch",
+            dtype="float32",
+            mini_batch_groups=mini_batch_groups,
+            num_epochs=num_epochs,
+            micro_batch_tokens=16,
+        ),
+        seed=0,
+        evaluate_every=evaluate_every,
+        group_attempts=group_attempts,
+        group_seconds=group_seconds,
+        step_seconds=step_seconds,
+    )
+    orchestrator = Orchestrator(
+        config,
+        factory=factory or make_factory(),
+        rollout=workers,
+        shaping=shapers,
+        learner=learner,
+        sync=sync,
+        evaluator=evaluator,
+        control=control,
+        clock=clock,
+    )
+    return FakeRun(
+        orchestrator=orchestrator,
+        sync=sync,
+        control=control,
+        learner=learner,
+        workers=workers,
+        shapers=shapers,
+        clock=clock,
+    )
