@@ -8,7 +8,15 @@ from shaping.components import ComponentSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW. `learning_rate` is a number or a schedule over learner steps; `max_grad_norm` 0 clips nothing."""
+    """AdamW.
+
+    Args:
+        learning_rate: a number, or a schedule over learner steps.
+        beta1, beta2: decay of the first and second moment.
+        epsilon: added to the root of the second moment.
+        weight_decay: decoupled, on every parameter.
+        max_grad_norm: the gradient is scaled down to this global norm; 0 clips nothing.
+    """
 
     learning_rate: float | ComponentSpec = 1e-6
     beta1: float = 0.9
@@ -32,9 +40,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KLConfig:
-    """KL to the frozen starting policy, as a loss term. Coefficient 0 loads no reference model.
+    """KL to the frozen starting policy, as a loss term.
 
-    `estimator`: k1 = log(pi/ref), k2 = log(pi/ref)^2 / 2, k3 = ref/pi - 1 - log(ref/pi) (Schulman 2020).
+    Args:
+        coefficient: weight of the term; 0 loads no reference model.
+        estimator: k1 = log(pi/ref), k2 = log(pi/ref)^2 / 2, k3 = ref/pi - 1 - log(ref/pi) (Schulman 2020).
     """
 
     coefficient: float = 0.0
@@ -47,7 +57,15 @@ class KLConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroConfig:
-    """ZeRO-3 options."""
+    """ZeRO-3 options.
+
+    Args:
+        offload_optimizer: keep optimizer state in host memory.
+        offload_parameters: keep parameters in host memory.
+        reduce_bucket_bytes: gradients reduced together.
+        prefetch_bucket_bytes: parameters gathered ahead of their use.
+        persistence_threshold: parameters with fewer elements stay whole on every rank.
+    """
 
     offload_optimizer: bool = False
     offload_parameters: bool = False
@@ -67,6 +85,13 @@ class LearnerConfig:
         num_epochs: passes over a batch.
         micro_batch_tokens: most tokens (padding included) in one forward pass of one rank.
         layout: "padded" rows, or "packed" into one row with block-diagonal attention.
+        num_ranks: processes that train, one GPU each.
+        gradient_checkpointing: recompute activations in the backward pass.
+        loss: the policy loss.
+        regularisers: extra loss terms, in order.
+        kl: to the starting policy.
+        optimizer: AdamW.
+        zero: ZeRO-3.
         logprob_chunk_tokens: tokens whose logits exist at one time.
         token_plans: in order; weights multiply.
         bucket_bytes: size of one weight bucket on its way to the engines.

@@ -17,6 +17,7 @@ class EngineConfig:
         tensor_parallel_size: GPUs of one engine.
         max_num_seqs: responses decoded together.
         kv_cache_bytes: size of the KV cache; 0 leaves it to `gpu_memory_utilization`, which is refused on CPU.
+        gpu_memory_utilization: share of the GPU that the engine may fill.
         enforce_eager: no graph capture and no compilation.
         max_proof_error: largest log-prob or entropy difference, in nats, that the proof at start accepts.
     """
@@ -40,7 +41,16 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
-    """How responses are sampled. `temperature` may be a schedule over learner steps."""
+    """How responses are sampled.
+
+    Args:
+        temperature: a number, or a schedule over learner steps.
+        top_p: nucleus; 1 keeps every token.
+        top_k: most likely tokens; 0 keeps every token.
+        max_response_tokens: sampled tokens, hints not counted.
+        stop: strings that end a response.
+        entropy_source: raw is the softmax at temperature 1, which LESS needs; processed is what is sampled from.
+    """
 
     temperature: float | ComponentSpec = 1.0
     top_p: float = 1.0
@@ -69,6 +79,9 @@ class RolloutConfig:
         groups_per_step: groups (prompts) that one learner step consumes.
         group_size: rollouts of a group under the default plan.
         max_prompt_tokens: longer prompts are left out and counted, or refused where every prompt is too long.
+        plan: rounds in which a group is sampled.
+        selector: which prompt comes next.
+        memory: what is remembered of a prompt between its visits.
         prompt_template: "chat" renders the tokenizer's chat template, "plain" joins the messages' contents.
     """
 

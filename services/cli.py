@@ -25,13 +25,15 @@ EXIT_USER_ERROR = 2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file; see deploy/recipes.")]
+Runs = Annotated[Path, typer.Option(envvar="LESSRL_RUNS", help="Folder in which runs get their directories.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a key: --set run.steps=10. May be repeated.")]
 
 
 @app.command(name="train")
 def train_command(
     recipe: RecipePath,
-    run_dir: Annotated[Path | None, typer.Option(help="A new or empty directory; default runs/<name>.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="A new or empty directory; default <runs>/<name>.")] = None,
+    runs: Runs = Path("runs"),
     address: Annotated[
         str,
         typer.Option(
@@ -43,7 +45,7 @@ def train_command(
 ) -> None:
     """Run a recipe to its end."""
     loaded = load_recipe(recipe, parse_overrides(overrides))
-    raise typer.Exit(train(loaded, TrainOptions(run_dir=run_dir, address=address)))
+    raise typer.Exit(train(loaded, TrainOptions(run_dir=run_dir, runs=runs, address=address)))
 
 
 @app.command(name="plan")
@@ -64,11 +66,12 @@ def submit_command(
     address: Annotated[str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Address of the Ray dashboard.")] = (
         "http://127.0.0.1:8265"
     ),
+    runs: Runs = Path("runs"),
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Run a recipe as a Ray job on a running cluster, follow it, and exit with its code."""
     make_plan(load_recipe(recipe, parse_overrides(overrides)))
-    raise typer.Exit(submit_recipe(recipe, overrides, address))
+    raise typer.Exit(submit_recipe(recipe, overrides, address, runs.resolve()))
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:

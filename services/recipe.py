@@ -29,7 +29,12 @@ PLAIN_MESSAGES = {"dataclass_type": "must be a mapping of keys", "tuple_type": "
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Starting policy: a folder (relative to the recipe file) or a Hugging Face name."""
+    """Starting policy.
+
+    Args:
+        path: a folder, when it starts with "." or "/", otherwise a Hugging Face name.
+        max_model_tokens: longest prompt + response the policy can hold; 0 takes it from the model's config.
+    """
 
     path: str
     max_model_tokens: int = 0
@@ -37,7 +42,12 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Where prompts come from. `evaluation` is never trained on."""
+    """Where prompts come from.
+
+    Args:
+        train: problems to train on.
+        evaluation: held-out problems, never trained on.
+    """
 
     train: ComponentSpec
     evaluation: ComponentSpec | None = None
@@ -50,6 +60,7 @@ class EvaluationConfig:
     Args:
         every_steps: 0 evaluates at the start and the end only.
         num_problems: the first problems of the evaluation source.
+        temperature: of sampling in the evaluation.
     """
 
     every_steps: int = 0
@@ -66,7 +77,14 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineConfig:
-    """Longest seconds of each phase; a missed one ends the run and names itself."""
+    """Longest seconds of each phase; a missed one ends the run and names itself.
+
+    Args:
+        start_seconds: until every worker is placed and ready.
+        group_seconds: one round of one group.
+        step_seconds: one learner step, or one evaluation.
+        weights_seconds: each phase of a weight sync.
+    """
 
     start_seconds: float = 900.0
     group_seconds: float = 1800.0
@@ -90,6 +108,7 @@ class RunConfig:
         max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step;
             at this cap the step trains what it has.
         group_attempts: times that one group is tried when its worker fails, before the run ends.
+        deadlines: of each phase.
     """
 
     steps: int
@@ -114,7 +133,13 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one actor of a role claims from Ray; fractions allowed. `num_threads` sets OMP_NUM_THREADS."""
+    """What one actor of a role claims from Ray.
+
+    Args:
+        num_cpus: fractions allowed.
+        num_gpus: fractions allowed; for a rollout worker, of each of its tensor-parallel GPUs.
+        num_threads: OMP_NUM_THREADS of the actor; more than free cores slows it down many times over.
+    """
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
@@ -134,6 +159,9 @@ class ClusterConfig:
     Args:
         device: "cpu" or "cuda".
         local_cpus: CPUs that a local Ray offers; 0 offers all of the machine's. Ray does not start with a fraction.
+        num_shaping_workers: shaping actors.
+        rollout, shaping, learner: what one actor of the role claims.
+        object_store_bytes: of a local Ray; 0 leaves it to Ray.
     """
 
     device: typing.Literal["cpu", "cuda"] = "cuda"
@@ -154,7 +182,12 @@ class ClusterConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ControlConfig:
-    """The control plane's address; port 0 picks a free one."""
+    """The control plane.
+
+    Args:
+        host: address it listens on.
+        port: 0 picks a free one.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0

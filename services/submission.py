@@ -14,12 +14,14 @@ POLL_SECONDS = 1.0
 EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 130}
 
 
-def submit_recipe(recipe: Path, overrides: Sequence[str], address: str) -> int:
+def submit_recipe(recipe: Path, overrides: Sequence[str], address: str, runs: Path) -> int:
     """Submit the current directory and the recipe in it, print the job's log, and wait.
 
     Args:
         recipe: inside the current directory, which becomes the job's working directory.
         address: of the cluster's dashboard.
+        runs: absolute folder on the head node in which the run gets its directory; the job's own working directory is
+            thrown away by Ray.
     Returns:
         0 completed, 1 failed, 130 stopped.
     Raises:
@@ -38,7 +40,11 @@ def submit_recipe(recipe: Path, overrides: Sequence[str], address: str) -> int:
         client = JobSubmissionClient(address)
         job = client.submit_job(
             entrypoint=shlex.join(words),
-            runtime_env={"working_dir": str(root), "excludes": [".venv", ".git", "runs"]},
+            runtime_env={
+                "working_dir": str(root),
+                "excludes": [".venv", ".git", "runs"],
+                "env_vars": {"LESSRL_RUNS": str(runs)},
+            },
         )
     except (ConnectionError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]

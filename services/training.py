@@ -41,11 +41,13 @@ class TrainOptions:
     """Where a run goes and what it runs on.
 
     Args:
-        run_dir: a new or empty directory; None makes `runs/<name>`.
+        run_dir: a new or empty directory; None makes `<runs>/<name>`.
+        runs: folder in which runs get their directories.
         address: a Ray address, "local" for a Ray of this run's own, "house" for one process without Ray.
     """
 
     run_dir: Path | None
+    runs: Path
     address: str
 
 
@@ -61,7 +63,7 @@ def train(recipe: Recipe, options: TrainOptions) -> int:
     if recipe.control.port:
         bind_port(recipe.control.host, recipe.control.port).close()
     prompts = read_prompts(recipe)
-    run_dir = create_run_dir(recipe.name, explicit=options.run_dir)
+    run_dir = create_run_dir(recipe.name, base=options.runs, explicit=options.run_dir)
     description = describe_run(recipe, run_id=f"run_{secrets.token_hex(6)}", run_dir=str(run_dir))
     history = RunHistory(description=description)
     try:

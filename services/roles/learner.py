@@ -72,6 +72,6 @@ def build_learner_role(recipe: Recipe, rank: int, rendezvous: tuple[str, int]) -
         rank=rank,
         address=address,
         port=port,
-        timeout_s=recipe.run.deadlines.weights_seconds,
+        timeout_s=recipe.run.deadlines.step_seconds,
     )
     return LearnerRole(learner, recipe, rank)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fake_roles import FakeControl
 from safetensors.torch import load_file
-from toy_policy import make_toy_recipe, toy_changes
+from toy_policy import make_toy_recipe, toy_changes, write_toy_policy
 
 from learner.batch_plan import BatchPlan
 from services.local import LocalHouse
@@ -19,6 +19,11 @@ from services.recipe import Recipe
 from services.roles.learner import build_learner_role
 from services.session import read_prompts, run_session
 from shaping.errors import RecipeError, RunFailed
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_policy(tmp_path_factory.mktemp("policy"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +47,12 @@ async def run_in_house(recipe: Recipe, export_to: Path) -> FakeControl:
     return control
 
 
-def run_toy(folder: Path, changes: dict[str, Any] | None = None, *, name: str = "out") -> FakeControl:
-    return asyncio.run(run_in_house(make_toy_recipe(folder, changes), folder / name))
+def run_toy(policy: Path, folder: Path, changes: dict[str, Any] | None = None, *, name: str = "out") -> FakeControl:
+    return asyncio.run(run_in_house(make_toy_recipe(policy, folder, changes), folder / name))
 
 
-def test_reward_rises_and_the_exported_policy_is_another_one(tmp_path: Path) -> None:
-    control = run_toy(tmp_path, {"run.steps": 30})
+def test_reward_rises_and_the_exported_policy_is_another_one(policy: Path, tmp_path: Path) -> None:
+    control = run_toy(policy, tmp_path, {"run.steps": 30})
     shares = [step.metrics["reward_correct_share"] for step in control.steps]
     # A number drawn from ten is right once in ten times.
     assert sum(shares[:3]) / 3 < 0.2
@@ -58,36 +63,37 @@ def test_reward_rises_and_the_exported_policy_is_another_one(tmp_path: Path) -> 
         assert step.metrics["learner_importance_ratio_max"] == pytest.approx(1.0, abs=1e-4)
         assert step.metrics["learner_staleness_versions"] == 0.0
         assert sum(step.phase_seconds.values()) == pytest.approx(step.step_seconds)
-    before = load_file(tmp_path / "policy" / "model.safetensors")
+    before = load_file(policy / "model.safetensors")
     after = load_file(tmp_path / "out" / "model.safetensors")
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_two_synchronous_runs_of_one_seed_are_the_same_bit_for_bit(tmp_path: Path) -> None:
+def test_two_synchronous_runs_of_one_seed_are_the_same_bit_for_bit(policy: Path, tmp_path: Path) -> None:
     changes = {"rollout.num_workers": 2, "run.steps": 4, "learner.mini_batch_groups": 2, "learner.num_epochs": 2}
     runs = {}
     for name, seed in (("first", 3), ("again", 3), ("other", 4)):
-        run_toy(tmp_path, {**changes, "seed": seed}, name=name)
+        run_toy(policy, tmp_path, {**changes, "seed": seed}, name=name)
         runs[name] = load_file(tmp_path / name / "model.safetensors")
     assert all(torch.equal(value, runs["again"][name]) for name, value in runs["first"].items())
     assert any(not torch.equal(value, runs["other"][name]) for name, value in runs["first"].items())
 
 
-def test_a_stale_run_stays_in_its_bound(tmp_path: Path) -> None:
-    control = run_toy(tmp_path, {"rollout.num_workers": 2, "run.steps": 5, "run.max_staleness": 1})
+def test_a_stale_run_stays_in_its_bound(policy: Path, tmp_path: Path) -> None:
+    control = run_toy(policy, tmp_path, {"rollout.num_workers": 2, "run.steps": 5, "run.max_staleness": 1})
     staleness = [step.metrics["learner_staleness_versions"] for step in control.steps]
     assert len(staleness) == 5
     assert all(0.0 <= each <= 1.0 for each in staleness)
 
 
-def test_all_seams_at_once(tmp_path: Path) -> None:
+def test_all_seams_at_once(policy: Path, tmp_path: Path) -> None:
     control = run_toy(
+        policy,
         tmp_path,
         {
             "run.steps": 4,
             "evaluation": {"every_steps": 2, "num_problems": 3},
-            "data.evaluation": toy_changes(tmp_path)["data.train"],
+            "data.evaluation": toy_changes(policy, tmp_path)["data.train"],
             "rollout.plan": {"kind": "hinted_second_round", "target": 1.0},
             "rollout.selector": {"kind": "success_band", "low": 0.1, "high": 0.9},
             "rollout.sampling": {
@@ -115,39 +121,39 @@ def test_all_seams_at_once(tmp_path: Path) -> None:
         assert step.metrics["learner_logprob_difference_max_nats"] < 1e-4
 
 
-def test_a_run_whose_groups_are_all_dropped_ends_with_the_policy_it_began_with(tmp_path: Path) -> None:
+def test_a_run_whose_groups_are_all_dropped_ends_with_the_policy_it_began_with(policy: Path, tmp_path: Path) -> None:
     # Every answer is wrong: no group differs, none is trained, and versions go on being published.
     hopeless = tmp_path / "hopeless.jsonl"
-    hopeless.write_text('{"problem": "say 1 ?", "answer": "eleven"}\n')
+    hopeless.write_text('{"problem": "1?", "answer": "eleven"}\n')
     changes = {
         "data.train": {"kind": "jsonl", "path": str(hopeless)},
         "shaping": {"rewards": ["exact_match"], "transforms": ["drop_uniform"]},
         "run.steps": 2,
         "run.max_attempts_per_step": 1,
     }
-    control = run_toy(tmp_path, changes)
+    control = run_toy(policy, tmp_path, changes)
     assert [step.groups["trained"] for step in control.steps] == [0, 0]
     assert [step.groups["dropped_no_signal"] for step in control.steps] == [4, 4]
-    before = load_file(tmp_path / "policy" / "model.safetensors")
+    before = load_file(policy / "model.safetensors")
     after = load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_a_step_without_samples_makes_a_version_without_an_update(tmp_path: Path) -> None:
-    role = build_learner_role(make_toy_recipe(tmp_path), 0, ("", 0))
+def test_a_step_without_samples_makes_a_version_without_an_update(policy: Path, tmp_path: Path) -> None:
+    role = build_learner_role(make_toy_recipe(policy, tmp_path), 0, ("", 0))
     role.start()
     result = role.step(BatchPlan(mini_batches=()), 5, {})
     assert (result.policy_version, result.num_updates, result.num_valid_tokens) == (6, 0, 0)
     role.close()
 
 
-def test_an_engine_that_fails_its_proof_fails_the_run_by_name(tmp_path: Path) -> None:
+def test_an_engine_that_fails_its_proof_fails_the_run_by_name(policy: Path, tmp_path: Path) -> None:
     # No two computations agree to 1e-30 nats.
     with pytest.raises(RunFailed, match=r"rollout: rollout-0 did not start: .*log-prob"):
-        run_toy(tmp_path, {"rollout.engine": {"kind": "hf", "dtype": "float32", "max_proof_error": 1e-30}})
+        run_toy(policy, tmp_path, {"rollout.engine": {"kind": "hf", "dtype": "float32", "max_proof_error": 1e-30}})
 
 
-def test_what_needs_processes_of_its_own_is_refused(tmp_path: Path) -> None:
-    recipe = make_toy_recipe(tmp_path, {"rollout.engine.kind": "vllm"})
+def test_what_needs_processes_of_its_own_is_refused(policy: Path, tmp_path: Path) -> None:
+    recipe = make_toy_recipe(policy, tmp_path, {"rollout.engine.kind": "vllm"})
     with pytest.raises(RecipeError, match="house mode runs in one process"):
         LocalHouse(recipe)

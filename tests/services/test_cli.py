@@ -1,6 +1,7 @@
 """The command line: what is said, where it is said, and the exit code."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,13 +13,18 @@ import pytest
 import torch
 import yaml
 from recipe_builders import make_raw, write_recipe
-from toy_policy import toy_changes
+from toy_policy import toy_changes, write_toy_policy
 
 from services.cli import main, parse_overrides
 from shaping.errors import RecipeError
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "deploy" / "recipes" / "quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_policy(tmp_path_factory.mktemp("policy"))
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +62,8 @@ def user_error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return told.err.removeprefix("lessrl: ").rstrip("\n")
 
 
-def toy_recipe(folder: Path, changes: dict[str, Any] | None = None) -> Path:
-    return write_recipe(folder, toy_changes(folder, changes))
-
-
-def with_rows(folder: Path, *rows: dict[str, Any], **changes: Any) -> Path:
-    """A recipe of the toy policy over these rows."""
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return toy_recipe(folder, {"data.train": {"kind": "jsonl", "path": str(path)}, **changes})
+def toy_recipe(policy: Path, folder: Path, changes: dict[str, Any] | None = None) -> Path:
+    return write_recipe(folder, toy_changes(policy, folder, changes))
 
 
 # -- plan
@@ -78,10 +77,10 @@ def test_plan_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plan_is_told_as_json_and_follows_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--set", "run.steps=7", "--set", "rollout={groups_per_step: 6, group_size: 2}")
+    words = ("--set", "run.steps=7", "--set", "rollout.groups_per_step=6", "--set", "learner={num_ranks: 2}")
     assert run_command("plan", QUICKSTART, "--json", *words) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert (plan["steps"], plan["groups_per_step"], plan["rollouts_per_step"]) == (7, 6, 12)
+    assert (plan["steps"], plan["groups_per_step"], plan["rollouts_per_step"]) == (7, 6, 48)
 
 
 def test_plan_starts_and_writes_nothing(empty_directory: Path) -> None:
@@ -147,20 +146,23 @@ def test_mistake_in_the_recipe_is_one_line(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"problem": "say 1 ?", "answer": "1"}, {"problem": "say 2 ?"}], "a row must have an answer"),
-        ([{"problem": "say 1 ?", "answer": "1"}, {"problem": "  ", "answer": "2"}], "a prompt must not be empty"),
-        ([{"problem": "say " * 9, "answer": "1"}], "a prompt must have at most 8 tokens, all 1 have more (data.train)"),
+        ([{"problem": "1?", "answer": "1"}, {"problem": "2?"}], "a row must have an answer"),
+        ([{"problem": "1?", "answer": "1"}, {"problem": "  ", "answer": "2"}], "a prompt must not be empty"),
+        ([{"problem": "1?" * 9, "answer": "1"}], "a prompt must have at most 8 tokens, all 1 have more (data.train)"),
         ([], "a data set must hold at least one row"),
     ],
 )
 def test_data_that_cannot_be_used_is_told_before_anything_is_started(
     capsys: pytest.CaptureFixture[str],
+    policy: Path,
     tmp_path: Path,
     empty_directory: Path,
     rows: list[dict[str, str]],
     message: str,
 ) -> None:
-    recipe = with_rows(tmp_path, *rows)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = toy_recipe(policy, tmp_path, {"data.train": {"kind": "jsonl", "path": str(path)}})
     told = user_error(capsys, "train", recipe, "--address", "house")
     assert message in told
     if len(rows) > 1:
@@ -168,44 +170,48 @@ def test_data_that_cannot_be_used_is_told_before_anything_is_started(
     assert list(empty_directory.iterdir()) == []
 
 
-def test_missing_data_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path) -> None:
-    recipe = toy_recipe(tmp_path, {"data.train": {"kind": "jsonl", "path": "none.jsonl"}})
+def test_missing_data_file_is_told(
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
+) -> None:
+    recipe = toy_recipe(policy, tmp_path, {"data.train": {"kind": "jsonl", "path": "none.jsonl"}})
     told = user_error(capsys, "train", recipe, "--address", "house")
     assert f"a data file must exist, found none at {tmp_path / 'none.jsonl'}" in told
     assert list(empty_directory.iterdir()) == []
 
 
-def test_port_in_use_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path) -> None:
+def test_port_in_use_is_told(
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        recipe = toy_recipe(tmp_path, {"control.port": port})
+        recipe = toy_recipe(policy, tmp_path, {"control.port": port})
         told = user_error(capsys, "train", recipe, "--address", "house")
     assert f"the control plane needs a free port, found 127.0.0.1:{port} in use" in told
     assert list(empty_directory.iterdir()) == []
 
 
 def test_run_directory_that_holds_something_is_kept(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
     (empty_directory / "notes.txt").write_text("mine")
-    told = user_error(capsys, "train", toy_recipe(tmp_path), "--address", "house", "--run-dir", empty_directory)
+    told = user_error(capsys, "train", toy_recipe(policy, tmp_path), "--address", "house", "--run-dir", empty_directory)
     assert "--run-dir must be new or empty, found 1 entries" in told
     assert (empty_directory / "notes.txt").read_text() == "mine"
 
 
 def test_what_house_mode_cannot_do_is_told(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
-    recipe = toy_recipe(tmp_path, {"rollout.engine.kind": "vllm"})
+    recipe = toy_recipe(policy, tmp_path, {"rollout.engine.kind": "vllm"})
     assert "house mode runs in one process" in user_error(capsys, "train", recipe, "--address", "house")
     assert list(empty_directory.glob("runs/*")) == []
 
 
 def test_model_without_weights_is_told_and_leaves_no_run_behind(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
-    recipe = toy_recipe(tmp_path)
-    (tmp_path / "policy" / "model.safetensors").unlink()
+    without = shutil.copytree(policy, tmp_path / "without", ignore=shutil.ignore_patterns("*.safetensors"))
+    recipe = toy_recipe(without, tmp_path)
     assert run_command("train", recipe, "--address", "house") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("lessrl: model.path must hold a model: ")
@@ -216,9 +222,9 @@ def test_model_without_weights_is_told_and_leaves_no_run_behind(
 
 
 def test_train_runs_a_recipe_to_its_end_and_leaves_its_files(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
-    recipe = toy_recipe(tmp_path, {"data.evaluation": toy_changes(tmp_path)["data.train"]})
+    recipe = toy_recipe(policy, tmp_path, {"data.evaluation": toy_changes(policy, tmp_path)["data.train"]})
     assert run_command("train", recipe, "--address", "house", "--set", "run.steps=2") == 0
     run_dir = empty_directory / "runs" / "small"
     summary = json.loads((run_dir / "summary.json").read_text())
@@ -241,10 +247,10 @@ def test_train_runs_a_recipe_to_its_end_and_leaves_its_files(
 
 
 def test_failed_run_ends_with_code_1_and_says_why(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, empty_directory: Path
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
     # A step so long that the next loss is not a number.
-    recipe = toy_recipe(tmp_path, {"learner.optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}})
+    recipe = toy_recipe(policy, tmp_path, {"learner.optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}})
     assert run_command("train", recipe, "--address", "house", "--run-dir", "out") == 1
     summary = json.loads((empty_directory / "out" / "summary.json").read_text())
     assert summary["status"] == "failed"
@@ -254,7 +260,7 @@ def test_failed_run_ends_with_code_1_and_says_why(
 
 
 def test_fault_of_a_plug_in_ends_the_run_with_code_1_and_a_record(
-    tmp_path: Path, empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+    policy: Path, tmp_path: Path, empty_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A plug-in of a user: one file in the folder is all it takes.
     (tmp_path / "faulty.py").write_text(
@@ -265,7 +271,7 @@ def test_fault_of_a_plug_in_ends_the_run_with_code_1_and_a_record(
     )
     package = __import__("shaping.estimators", fromlist=["estimators"])
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    recipe = toy_recipe(tmp_path, {"shaping": {"rewards": ["numeric_answer"], "estimator": "faulty"}})
+    recipe = toy_recipe(policy, tmp_path, {"shaping": {"rewards": ["numeric_answer"], "estimator": "faulty"}})
     assert run_command("train", recipe, "--address", "house", "--run-dir", "out") == 1
     summary = json.loads((empty_directory / "out" / "summary.json").read_text())
     assert summary["failure"]["role"] == "orchestrator"

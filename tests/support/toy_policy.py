@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from services.recipe import Recipe
 
-WORDS = ("<end>", "<pad>", "say", "?", *"0123456789")
+WORDS = ("<end>", "<pad>", "?", *"0123456789")
 
 
 def write_toy_policy(folder: Path, *, seed: int = 0) -> Path:
-    """A random Qwen2 of 1 layer; near-uniform over its 14 words."""
+    """A random Qwen2 of 1 layer; near-uniform over its 13 words."""
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<pad>").save_pretrained(folder)
@@ -39,18 +39,15 @@ def write_toy_policy(folder: Path, *, seed: int = 0) -> Path:
 
 
 def write_task(folder: Path, *, number: int = 8) -> Path:
-    """Problems `say 0 ?` to `say 3 ?`, again and again; the answer is always 7, and steps lead to it."""
+    """Problems `0?` to `3?`, again and again; the answer is always 7, and steps lead to it."""
     path = folder / "task.jsonl"
-    rows = [{"problem": f"say {index % 4} ?", "answer": "7", "steps": ["7", "7", "7"]} for index in range(number)]
+    rows = [{"problem": f"{index % 4}?", "answer": "7", "steps": ["7", "7", "7"]} for index in range(number)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def toy_changes(folder: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+def toy_changes(policy: Path, folder: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Changes of the smallest recipe: LESS on the toy policy, one update a step, the last number must be 7."""
-    policy = folder / "policy"
-    if not policy.exists():
-        write_toy_policy(policy)
     return {
         "model.path": str(policy),
         "data.train": {"kind": "jsonl", "path": str(write_task(folder)), "steps_field": "steps"},
@@ -66,5 +63,5 @@ def toy_changes(folder: Path, changes: dict[str, Any] | None = None) -> dict[str
     }
 
 
-def make_toy_recipe(folder: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    return make_recipe(toy_changes(folder, changes))
+def make_toy_recipe(policy: Path, folder: Path, changes: dict[str, Any] | None = None) -> Recipe:
+    return make_recipe(toy_changes(policy, folder, changes))

@@ -1,0 +1,165 @@
+"""What each role is made of, from a recipe: prompts, shaping, learner."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from group_builders import make_group, make_prompt, make_rollout
+from prompt_builders import make_renderer
+from recipe_builders import make_recipe
+
+from learner.batch_plan import BatchPlan, SampleSize, plan_batch
+from learner.work import StepWork
+from services.roles.learner import LearnerRole
+from services.roles.prompts import build_factory, evaluation_prompts
+from services.roles.shaping import build_shaping_role
+from shaping.errors import DataError, RecipeError
+from shaping.groups import DropReason
+from shaping.records import EntropySource
+from shaping.training import StepResult, TrainingSample
+
+REWARDS = {"rewards": ["numeric_answer"]}
+
+
+def write_rows(folder: Path, *problems: str) -> dict[str, str]:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps({"problem": each, "answer": "1"}) + "\n" for each in problems))
+    return {"kind": "jsonl", "path": str(path)}
+
+
+# -- prompts
+
+
+def test_prompts_come_in_the_selectors_order_and_long_ones_are_left_out(tmp_path: Path) -> None:
+    recipe = make_recipe({"data.train": write_rows(tmp_path, "ab", "abcde", "c"), "rollout.selector": "sequential"})
+    factory = build_factory(recipe, make_renderer(max_prompt_tokens=4))
+    opened = [factory.open(ordinal) for ordinal in range(4)]
+    assert [each.prompt.messages[0].content for each in opened] == ["ab", "c", "ab", "c"]
+    assert [each.visit for each in opened] == [1, 1, 2, 2]
+
+
+def test_data_without_any_prompt_that_fits_is_refused_at_once(tmp_path: Path) -> None:
+    recipe = make_recipe({"data.train": write_rows(tmp_path, "abcde", "abcdef"), "rollout.max_prompt_tokens": 4})
+    with pytest.raises(DataError, match=r"at most 4 tokens, all 2 have more \(data\.train\)"):
+        build_factory(recipe, make_renderer(max_prompt_tokens=4))
+
+
+def test_a_group_too_small_for_its_plan_is_refused(tmp_path: Path) -> None:
+    recipe = make_recipe(
+        {
+            "data.train": write_rows(tmp_path, "ab"),
+            "rollout.plan": "hinted_second_round",
+            "rollout.group_size": 1,
+        }
+    )
+    with pytest.raises(RecipeError, match="group_size must be >= 2"):
+        build_factory(recipe, make_renderer())
+
+
+def test_held_out_problems_are_the_first_that_fit(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path, "a", "abcde", "b", "c")
+    recipe = make_recipe({"data.evaluation": rows, "evaluation.num_problems": 2})
+    chosen = evaluation_prompts(recipe, make_renderer(max_prompt_tokens=4))
+    assert [each.messages[0].content for each in chosen] == ["a", "b"]
+    assert evaluation_prompts(make_recipe(), make_renderer()) == []
+    with pytest.raises(DataError, match="no held-out prompt has at most"):
+        evaluation_prompts(make_recipe({"data.evaluation": write_rows(tmp_path, "abcde")}), make_renderer(4))
+
+
+# -- shaping
+
+
+def test_a_shaped_group_is_its_samples_and_a_summary_of_their_sizes() -> None:
+    role = build_shaping_role(make_recipe({"shaping": REWARDS}))
+    rollouts = [make_rollout([1, 2, 3], text="5", policy_version=4), make_rollout([1, 2], text="6", policy_version=3)]
+    summary, samples = role.shape((make_group(rollouts),))
+    assert summary.drop is None and (summary.num_correct, summary.num_scored) == (1, 2)
+    assert summary.min_policy_version == 3
+    # A prompt of two tokens stands before the three and the two of the responses.
+    assert [(each.sample_index, each.num_tokens, each.num_valid_tokens) for each in summary.samples] == [
+        (0, 5, 3),
+        (1, 4, 2),
+    ]
+    assert [each.num_tokens for each in samples] == [5, 4]
+
+
+def test_a_dropped_group_has_no_samples_but_a_reason() -> None:
+    role = build_shaping_role(make_recipe({"shaping": {**REWARDS, "transforms": ["drop_uniform"]}}))
+    summary, samples = role.shape((make_group([make_rollout(text="5"), make_rollout(text="5")]),))
+    assert samples == () == summary.samples
+    assert summary.drop is not None and summary.drop.reason is DropReason.NO_SIGNAL
+    assert (summary.num_correct, summary.num_scored) == (2, 2)
+
+
+def test_rounds_of_a_group_are_shaped_as_one() -> None:
+    role = build_shaping_role(make_recipe({"shaping": REWARDS}))
+    first = make_group([make_rollout(text="5", policy_version=2)])
+    second = make_group([make_rollout(text="6", policy_version=1)])
+    summary, samples = role.shape((first, second))
+    assert (summary.num_scored, len(samples), summary.min_policy_version) == (2, 2, 1)
+
+
+def test_a_score_holds_decided_rollouts_alone() -> None:
+    role = build_shaping_role(make_recipe({"shaping": REWARDS}))
+    scored = role.score(make_group([make_rollout(text="5"), make_rollout(text="6")]))
+    assert (scored.rewards, scored.num_correct) == ((1.0, 0.0), 1)
+    # No response can be judged by a reference without a number: no verdict, and no reward of 0.
+    unjudged = role.score(make_group([make_rollout(text="5")], prompt=make_prompt(reference_answer="none")))
+    assert (unjudged.rewards, unjudged.num_correct) == ((), 0)
+
+
+# -- learner
+
+
+class RecordingLearner:
+    """Keeps the work it is given."""
+
+    def __init__(self) -> None:
+        self.works: list[StepWork] = []
+
+    def step(self, work: StepWork) -> StepResult:
+        self.works.append(work)
+        return StepResult(policy_version=work.policy_version + 1, num_updates=0, num_valid_tokens=0)
+
+
+def make_training_sample(num_tokens: int) -> TrainingSample:
+    zeros = np.zeros(num_tokens, np.float32)
+    return TrainingSample(
+        group_id="g",
+        rollout_index=0,
+        token_ids=np.arange(num_tokens, dtype=np.int32),
+        loss_mask=np.zeros(num_tokens, np.bool_),
+        behavior_logprobs=zeros,
+        advantages=zeros,
+        entropies=zeros,
+        token_sources=np.zeros(num_tokens, np.uint8),
+        min_policy_version=0,
+    )
+
+
+def test_a_learner_step_gets_the_planned_samples_at_the_temperature_they_were_sampled_at() -> None:
+    learner = RecordingLearner()
+    recipe = make_recipe(
+        {
+            "rollout.sampling.temperature": {"kind": "linear", "start": 1.0, "stop": 0.5, "steps": 2},
+            "rollout.sampling.entropy_source": "processed",
+        }
+    )
+    role = LearnerRole(learner, recipe, rank=1)  # type: ignore[arg-type]
+    groups = {index: (make_training_sample(5 + index), make_training_sample(15 + index)) for index in range(3)}
+    sizes = [
+        SampleSize(group_index=group, sample_index=index, num_tokens=each.num_tokens, num_valid_tokens=0)
+        for group, samples in groups.items()
+        for index, each in enumerate(samples)
+    ]
+    plan: BatchPlan = plan_batch(
+        sizes, num_ranks=2, mini_batch_groups=0, num_epochs=1, micro_batch_tokens=20, layout="packed", seed=0
+    )
+    role.step(plan, 1, groups)
+    (work,) = learner.works
+    assert (work.step, work.policy_version, work.temperature) == (1, 1, 0.75)
+    assert work.entropy_source is EntropySource.PROCESSED
+    planned = [[size.num_tokens for size in each] for each in plan.mini_batches[0].micro_batches[1]]
+    found = [[sample.num_tokens for sample in each] for each in work.mini_batches[0].micro_batches]
+    assert found == planned and sum(map(len, found)) > 0
