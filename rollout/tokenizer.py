@@ -1,8 +1,11 @@
-"""The tokenizer of a Hugging Face model, without its weights."""
+"""The tokenizer of a Hugging Face model, without its weights.
+
+Read from tokenizer.json by the plain fast class: AutoTokenizer imports all of torch, which every start would wait for.
+"""
 
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
 from shaping.errors import DataError
 
@@ -14,6 +17,6 @@ def load_tokenizer(model_path: str) -> Any:
         DataError: none there.
     """
     try:
-        return AutoTokenizer.from_pretrained(model_path)
+        return PreTrainedTokenizerFast.from_pretrained(model_path)
     except (OSError, ValueError) as error:
         raise DataError(f"model.path must hold a tokenizer: {str(error).splitlines()[0]} ({model_path})") from error

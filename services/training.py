@@ -1,4 +1,7 @@
-"""`lessrl train`: one run with everything around it: run directory, control plane, live view, summary, exit code."""
+"""`lessrl train`: one run with everything around it: run directory, control plane, live view, summary, exit code.
+
+House mode (torch) and the figure (matplotlib) are imported where they are used: a run on Ray waits for neither.
+"""
 
 import asyncio
 import contextlib
@@ -16,19 +19,18 @@ import psutil
 from services.cluster import RayHouse
 from services.control_server import ControlServer
 from services.history import RunHistory, summarise
-from services.local import LocalHouse
 from services.orchestrator import RunCancelled
 from services.plan import RunPlan, make_plan
 from services.ports import ControlPort
 from services.progress import Progress
 from services.ray_connection import connect, disconnect
 from services.recipe import Recipe
-from services.report_figure import write_report
 from services.reports import Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
 from services.run_dir import LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
 from services.run_state import Happening
 from services.serve_http import bind_port
 from services.session import Broadcast, House, Prompts, describe_run, read_prompts, run_session
+from shaping.components import import_module_of
 from shaping.errors import RunFailed, UserError
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 130}
@@ -97,7 +99,8 @@ async def _train(
             state = await _run_to_its_end(recipe, prompts, opened, control, run_dir)
             seconds = recorder.seconds_to_first_step
             if history.steps:
-                write_report(run_dir / REPORT_FILE, history, seconds_to_first_step=seconds)
+                figure = import_module_of("services", "report_figure")
+                figure.write_report(run_dir / REPORT_FILE, history, seconds_to_first_step=seconds)
             summary = summarise(history, state=state, seconds_to_first_step=seconds)
             files.finish(summary)
             progress.finish(summary)
@@ -167,7 +170,7 @@ async def _open_house(
     """The roles of the run and its control plane; everything is closed again, whatever happens."""
     if address == HOUSE_ADDRESS:
         server = ControlServer(description)
-        house = LocalHouse(recipe)
+        house = import_module_of("services", "local").LocalHouse(recipe)
         try:
             api_address = await server.serve(recipe.control.host, recipe.control.port)
             yield _OpenedHouse(house=house, control=server, api_address=api_address)

@@ -39,13 +39,13 @@ class WarmUp:
     """Settings of the supervised warm-up; the defaults make the shipped policy."""
 
     seed: int = 0
-    num_steps: int = 1600
+    num_steps: int = 1700
     batch_size: int = 16
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1.2e-3
     num_lr_warmup_steps: int = 50
-    mistake_rate: float = 0.2
+    mistake_rate: float = 0.33
     """Chance of a mistake per operation of a worked solution, once mistakes occur."""
-    correct_share: float = 0.8
+    correct_share: float = 0.85
     """The part of the steps, from the first, whose solutions hold no mistake: skill comes first, slips after."""
     num_threads: int = 2
 
@@ -192,7 +192,6 @@ def warm_up(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, sett
     return sum(losses[-50:]) / len(losses[-50:])
 
 
-@torch.inference_mode()
 def sampled_accuracy(
     model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, num_problems: int = 400, seed: int = 0
 ) -> SampledAccuracy:
@@ -202,18 +201,17 @@ def sampled_accuracy(
     problems = [make_problem(i, split=Split.HELD_OUT) for i in range(num_problems)]
     prompts = [prompt_ids(tokenizer, problem) for problem in problems]
     batch = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-    # Settings are spelled out: Hugging Face's default is top_k 50, which is not the distribution that RL samples from.
-    output = model.generate(
-        **batch, do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=128, use_cache=True
-    )
+    with torch.inference_mode():
+        # Spelled out: Hugging Face's default is top_k 50, which is not the distribution that RL samples from.
+        output = model.generate(
+            **batch, do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=128, use_cache=True
+        )
     responses = output[:, batch["input_ids"].shape[1] :]
     lengths = (responses != tokenizer.pad_token_id).sum(1).float()
     texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
-    boxed = ["\\boxed{" in text for text in texts]
-    right = [f"\\boxed{{{p.answer}}}" in text for p, text in zip(problems, texts, strict=True)]
     return SampledAccuracy(
-        accuracy=sum(right) / num_problems,
-        boxed_share=sum(boxed) / num_problems,
+        accuracy=sum(f"\\boxed{{{p.answer}}}" in text for p, text in zip(problems, texts, strict=True)) / num_problems,
+        boxed_share=sum("\\boxed{" in text for text in texts) / num_problems,
         mean_response_length_tokens=float(lengths.mean()),
     )
 

@@ -16,10 +16,10 @@ from enum import StrEnum
 MAX_VALUE = 49
 """Largest number that occurs in a problem or solution; the smallest is 0."""
 
-LEVELS = (1, 2, 3)
+LEVELS = (1, 2, 3, 4)
 """Difficulty levels: the number of operations, which is also the number of steps before the one with the box."""
 
-LEVEL_WEIGHTS = (1, 4, 3)
+LEVEL_WEIGHTS = (2, 8, 6, 1)
 """How often each level is drawn, in the order of LEVELS."""
 
 _HELD_OUT_ONE_IN = 5
@@ -200,7 +200,7 @@ def _replace(tokens: list[str], position: int, result: int) -> list[str]:
 
 
 def _slip(tokens: list[str], position: int, *, rng: random.Random) -> tuple[int, int]:
-    """A mistaken (operator position, result) after which the rest still stays in 0..MAX_VALUE; the right one if none."""
+    """A mistaken (operator position, result) that keeps the rest within 0..MAX_VALUE; the right one if there is none."""
     result = _apply(tokens, position)
     ready = _ready_operations(tokens)
     slips = [(position, result + error) for error in (-10, -1, 1, 10)]

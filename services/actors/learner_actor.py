@@ -1,13 +1,17 @@
 """Ray shell of one learner rank. Decides nothing."""
 
 import socket
+from typing import TYPE_CHECKING
 
 import ray
 
 from learner.batch_plan import BatchPlan
 from services.recipe import Recipe
-from services.roles.learner import LearnerRole, build_learner_role
+from shaping.components import import_module_of
 from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+
+if TYPE_CHECKING:
+    from services.roles.learner import LearnerRole
 
 
 class LearnerActor:
@@ -25,8 +29,10 @@ class LearnerActor:
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
     def start(self, address: str, port: int) -> str:
-        self._role = build_learner_role(self._recipe, self._rank, (address, port))
-        return self._role.start()
+        # Imported here, in the actor: the driver only needs this class's name, not torch.
+        roles = import_module_of("services.roles", "learner")
+        self._role = roles.build_learner_role(self._recipe, self._rank, (address, port))
+        return str(self._role.start())
 
     def step(
         self, plan: BatchPlan, step: int, indices: tuple[int, ...], *groups: tuple[TrainingSample, ...]

@@ -59,7 +59,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         _, alive = psutil.wait_procs(processes, timeout=20)
         for process in alive:
             process.kill()
-        psutil.wait_procs(alive, timeout=10)
+        head.wait(timeout=20)
 
 
 def wait_for_dashboard(environment: dict[str, str], head: "subprocess.Popen[bytes]", log: Path) -> None:

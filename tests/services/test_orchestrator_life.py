@@ -12,6 +12,7 @@ from services.orchestrator import RunCancelled
 from services.ports import RoundHandle, ShapedHandle
 from services.reports import Intent, IntentKind, RunState, StepReport
 from shaping.errors import RecordError, RunFailed
+from shaping.groups import DropReason
 
 # -- pause, resume, cancel
 
@@ -42,6 +43,24 @@ async def test_a_pause_drains_and_a_resume_goes_on_where_it_was() -> None:
     assert [each.state for each in run.control.events("resumed")] == [RunState.RUNNING]
     assert run.learner.batches == [group_ids(0, 1), group_ids(2, 3), group_ids(4, 5)]
     assert len(run.control.events("drained")) == 1
+
+
+async def test_no_group_is_asked_for_in_a_pause_even_where_a_slot_is_free() -> None:
+    run = make_run(groups_per_step=2, num_steps=1)
+    run.workers[0].holds = {group_id: asyncio.Event() for group_id in group_ids(0, 1)}
+    run.shapers[0].drops = lambda group_id: DropReason.NO_SIGNAL if group_id in group_ids(0) else None
+    task = run.begin()
+    await settle()
+    await run.control.want(IntentKind.PAUSE)
+    await settle()
+    for event in run.workers[0].holds.values():
+        event.set()
+    await settle()
+    assert run.control.events("drained")[0].message == "Paused at version 0; 1 shaped groups wait"
+    assert run.asked == list(group_ids(0, 1))
+    await run.control.want(IntentKind.RUN)
+    await task
+    assert run.learner.batches == [group_ids(1, 2)]
 
 
 async def test_a_pause_lets_the_learner_step_end_and_its_version_go_live() -> None:
