@@ -76,13 +76,16 @@ class RunPlan:
         return asdict(self)
 
 
-def make_plan(recipe: Recipe) -> RunPlan:
+def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
     """Work a recipe out.
 
+    Args:
+        with_torch: also check the options and signals of learner plug-ins, which import torch; without it (or without
+            torch installed) only their kinds are checked here, and the rest by the learner when it starts.
     Raises:
         RecipeError: the first reason why it cannot work.
     """
-    components = dict(load_components(recipe))
+    components = dict(load_components(recipe, with_torch=with_torch))
     ShapingPipeline(recipe.shaping)
     check_schedules(recipe)
     check_divisions(recipe)
@@ -128,11 +131,8 @@ def make_plan(recipe: Recipe) -> RunPlan:
     )
 
 
-def load_components(recipe: Recipe) -> Iterator[tuple[str, Component]]:
-    """Every plug-in a recipe names, by recipe key, with its options checked.
-
-    Learner plug-ins import torch; without torch only their kind is checked.
-    """
+def load_components(recipe: Recipe, *, with_torch: bool = True) -> Iterator[tuple[str, Component]]:
+    """Every plug-in a recipe names, by recipe key, with its options checked; learner plug-ins only with torch."""
     shaping = recipe.shaping
     for key, reward in _keyed("shaping.rewards", shaping.rewards):
         assert isinstance(reward, RewardConfig)
@@ -154,7 +154,7 @@ def load_components(recipe: Recipe) -> Iterator[tuple[str, Component]]:
     for key, value in schedules.items():
         if isinstance(value, ComponentSpec):
             yield key, load("shaping.schedules", value, key)
-    has_torch = importlib.util.find_spec("torch") is not None
+    has_torch = with_torch and importlib.util.find_spec("torch") is not None
     for key, folder, spec in _learner_specs(recipe):
         check_kind(folder, spec.kind, key)
         if has_torch:

@@ -61,7 +61,7 @@ def train(recipe: Recipe, options: TrainOptions) -> int:
     Raises:
         UserError: the recipe, the data, the port or the cluster cannot work; nothing is left running.
     """
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, with_torch=False)
     if recipe.control.port:
         bind_port(recipe.control.host, recipe.control.port).close()
     prompts = read_prompts(recipe)

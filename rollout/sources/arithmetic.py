@@ -200,7 +200,7 @@ def _replace(tokens: list[str], position: int, result: int) -> list[str]:
 
 
 def _slip(tokens: list[str], position: int, *, rng: random.Random) -> tuple[int, int]:
-    """A mistaken (operator position, result) that keeps the rest within 0..MAX_VALUE; the right one if there is none."""
+    """A mistaken (operator position, result) that keeps the rest within 0..MAX_VALUE; the right one if none is."""
     result = _apply(tokens, position)
     ready = _ready_operations(tokens)
     slips = [(position, result + error) for error in (-10, -1, 1, 10)]

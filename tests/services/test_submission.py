@@ -14,7 +14,7 @@ def test_recipe_outside_of_what_is_sent_is_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(UserError, match="a recipe must be inside the directory that is sent to the cluster"):
-        submit_recipe(write_recipe(tmp_path), [], "http://127.0.0.1:1")
+        submit_recipe(write_recipe(tmp_path), [], "http://127.0.0.1:1", tmp_path / "runs")
 
 
 def test_no_cluster_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +22,6 @@ def test_no_cluster_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(UserError) as caught:
-        submit_recipe(write_recipe(tmp_path), [], address)
+        submit_recipe(write_recipe(tmp_path), [], address, tmp_path / "runs")
     message = str(caught.value)
     assert message.startswith(f"a Ray dashboard must answer at {address}: ") and "\n" not in message
