@@ -15,7 +15,8 @@ from services.actors.rollout_actor import RolloutActor
 from services.actors.shaping_actor import ShapingActor
 from services.ray_connection import check_claims
 from services.ray_ports import RayControl, RayLearner, RayRollout, RayShaping, kill, result
-from services.recipe import Recipe, Resources
+from services.recipe import Recipe
+from services.recipe_sections import Resources
 from services.reports import RunDescription
 from shaping.errors import UserError
 

@@ -73,18 +73,7 @@ def make_run(
     shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
     control = FakeControl()
     sync = WeightSync(learner=learner, rollout=workers, workers_per_engine=1, deadline_seconds=20.0)
-    evaluator = None
-    if num_held_out:
-        evaluator = Evaluator(
-            prompts=make_prompts(num_held_out),
-            renderer=make_renderer(),
-            sampling=Sampling(max_response_tokens=8),
-            rollout=workers,
-            shaping=shapers,
-            seed=0,
-            deadline_seconds=20.0,
-            clock=clock,
-        )
+    evaluator = _evaluator(num_held_out, workers, shapers, clock) if num_held_out else None
     config = OrchestratorConfig(
         buffer=BufferConfig(
             groups_per_step=groups_per_step,
@@ -93,13 +82,7 @@ def make_run(
             max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
             max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
         ),
-        learner=LearnerConfig(
-            engine="torch",
-            dtype="float32",
-            mini_batch_groups=mini_batch_groups,
-            num_epochs=num_epochs,
-            micro_batch_tokens=16,
-        ),
+        learner=_learner(mini_batch_groups, num_epochs),
         seed=0,
         evaluate_every=evaluate_every,
         group_attempts=group_attempts,
@@ -125,4 +108,27 @@ def make_run(
         workers=workers,
         shapers=shapers,
         clock=clock,
+    )
+
+
+def _evaluator(num_held_out: int, workers: list[FakeRollout], shapers: list[FakeShaping], clock: Clock) -> Evaluator:
+    return Evaluator(
+        prompts=make_prompts(num_held_out),
+        renderer=make_renderer(),
+        sampling=Sampling(max_response_tokens=8),
+        rollout=workers,
+        shaping=shapers,
+        seed=0,
+        deadline_seconds=20.0,
+        clock=clock,
+    )
+
+
+def _learner(mini_batch_groups: int, num_epochs: int) -> LearnerConfig:
+    return LearnerConfig(
+        engine="torch",
+        dtype="float32",
+        mini_batch_groups=mini_batch_groups,
+        num_epochs=num_epochs,
+        micro_batch_tokens=16,
     )

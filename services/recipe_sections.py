@@ -1,0 +1,176 @@
+"""The sections of a recipe that belong to the run itself; those of a role are in the role's own config module."""
+
+import dataclasses
+import typing
+
+from shaping.components import ComponentSpec
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Starting policy.
+
+    Args:
+        path: a folder, when it starts with "." or "/", otherwise a Hugging Face name.
+        max_model_tokens: longest prompt + response the policy can hold; 0 takes it from the model's config.
+    """
+
+    path: str
+    max_model_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where prompts come from.
+
+    Args:
+        train: problems to train on.
+        evaluation: held-out problems, never trained on.
+    """
+
+    train: ComponentSpec
+    evaluation: ComponentSpec | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out accuracy inside the run: sampled, one response per problem, at the live policy version.
+
+    Args:
+        every_steps: 0 evaluates at the start and the end only.
+        num_problems: the first problems of the evaluation source.
+        temperature: of sampling in the evaluation.
+    """
+
+    every_steps: int = 0
+    num_problems: int = 256
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.num_problems < 1:
+            found = f"{self.every_steps} and {self.num_problems}"
+            raise ValueError(f"every_steps must be >= 0 and num_problems >= 1, got {found}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be > 0, got {self.temperature}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineConfig:
+    """Longest seconds of each phase; a missed one ends the run and names itself.
+
+    Args:
+        start_seconds: until every worker is placed and ready.
+        group_seconds: one round of one group.
+        step_seconds: one learner step, or one evaluation.
+        weights_seconds: each phase of a weight sync.
+    """
+
+    start_seconds: float = 900.0
+    group_seconds: float = 1800.0
+    step_seconds: float = 7200.0
+    weights_seconds: float = 900.0
+
+    def __post_init__(self) -> None:
+        for name in ("start_seconds", "group_seconds", "step_seconds", "weights_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How long a run is and how far its parts may drift apart.
+
+    Args:
+        steps: learner steps.
+        max_staleness: how many versions behind the learner a group may start; 0 is exact and synchronous.
+        max_buffered_groups: shaped groups that may wait for the learner; 0 means what max_staleness allows.
+        max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step;
+            at this cap the step trains what it has.
+        group_attempts: times that one group is tried when its worker fails, before the run ends.
+        deadlines: of each phase.
+    """
+
+    steps: int
+    max_staleness: int = 0
+    max_buffered_groups: int = 0
+    max_attempts_per_step: float = 4.0
+    group_attempts: int = 2
+    deadlines: DeadlineConfig = DeadlineConfig()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be >= 1, got {self.steps}")
+        if self.max_staleness < 0:
+            raise ValueError(f"max_staleness must be >= 0, got {self.max_staleness}")
+        if self.max_buffered_groups < 0:
+            raise ValueError(f"max_buffered_groups must be >= 0, got {self.max_buffered_groups}")
+        if self.max_attempts_per_step < 1:
+            raise ValueError(f"max_attempts_per_step must be >= 1, got {self.max_attempts_per_step}")
+        if self.group_attempts < 1:
+            raise ValueError(f"group_attempts must be >= 1, got {self.group_attempts}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one actor of a role claims from Ray.
+
+    Args:
+        num_cpus: fractions allowed.
+        num_gpus: fractions allowed; for a rollout worker, of each of its tensor-parallel GPUs.
+        num_threads: OMP_NUM_THREADS of the actor; more than free cores slows it down many times over.
+    """
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_cpus < 0 or self.num_gpus < 0:
+            raise ValueError(f"num_cpus and num_gpus must be >= 0, got {self.num_cpus} and {self.num_gpus}")
+        if self.num_threads < 1:
+            raise ValueError(f"num_threads must be >= 1, got {self.num_threads}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """Actors and what they claim.
+
+    Args:
+        device: "cpu" or "cuda".
+        local_cpus: CPUs that a local Ray offers; 0 offers all of the machine's. Ray does not start with a fraction.
+        num_shaping_workers: shaping actors.
+        rollout, shaping, learner: what one actor of the role claims.
+        object_store_bytes: of a local Ray; 0 leaves it to Ray.
+    """
+
+    device: typing.Literal["cpu", "cuda"] = "cuda"
+    num_shaping_workers: int = 1
+    rollout: Resources = Resources(num_cpus=1, num_gpus=1)
+    shaping: Resources = Resources(num_cpus=1)
+    learner: Resources = Resources(num_cpus=1, num_gpus=1)
+    local_cpus: int = 0
+    object_store_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_shaping_workers < 1:
+            raise ValueError(f"num_shaping_workers must be >= 1, got {self.num_shaping_workers}")
+        for name in ("local_cpus", "object_store_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """The control plane.
+
+    Args:
+        host: address it listens on.
+        port: 0 picks a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be in [0, 65535], got {self.port}")
