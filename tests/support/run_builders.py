@@ -68,20 +68,19 @@ def make_run(
     factory: GroupFactory | None = None,
 ) -> FakeRun:
     clock = Clock()
-    learner = FakeLearner(clock=clock)
+    learner, control = FakeLearner(clock=clock), FakeControl()
     workers = [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
     shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
-    control = FakeControl()
     sync = WeightSync(learner=learner, rollout=workers, workers_per_engine=1, deadline_seconds=20.0)
-    evaluator = _evaluator(num_held_out, workers, shapers, clock) if num_held_out else None
+    buffer = BufferConfig(
+        groups_per_step=groups_per_step,
+        max_staleness=max_staleness,
+        num_steps=num_steps,
+        max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
+        max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
+    )
     config = OrchestratorConfig(
-        buffer=BufferConfig(
-            groups_per_step=groups_per_step,
-            max_staleness=max_staleness,
-            num_steps=num_steps,
-            max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
-            max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
-        ),
+        buffer=buffer,
         learner=_learner(mini_batch_groups, num_epochs),
         seed=0,
         evaluate_every=evaluate_every,
@@ -96,7 +95,7 @@ def make_run(
         shaping=shapers,
         learner=learner,
         sync=sync,
-        evaluator=evaluator,
+        evaluator=_evaluator(num_held_out, workers, shapers, clock) if num_held_out else None,
         control=control,
         clock=clock,
     )
