@@ -113,8 +113,12 @@ def work_out(expression: str, *, rng: random.Random, mistake_rate: float = 0.0) 
             off by one or by ten, or an operation taken before its turn. 0 gives a correct solution.
     Returns:
         The steps; only the last one holds a box.
+    Raises:
+        ValueError: the expression has a sub-result outside 0..MAX_VALUE.
     """
     tokens = _tokenize(expression)
+    if _evaluate(tokens) is None:
+        raise ValueError(f"expression must have all its sub-results in 0..{MAX_VALUE}, got {expression!r}")
     steps: list[str] = []
     while len(tokens) > 1:
         position = rng.choice(_ready_operations(tokens))
