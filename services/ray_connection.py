@@ -30,6 +30,8 @@ def connect(address: str, recipe: Recipe) -> RayConnection:
     Raises:
         UserError: no cluster answers there, or it lacks what the recipe claims.
     """
+    # Calls under way fail when their actors end with the run; Ray would print each as a traceback of its own.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if address == LOCAL_ADDRESS:
         _start_local(recipe)
         return RayConnection(address=LOCAL_ADDRESS, is_own=True)

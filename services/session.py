@@ -169,7 +169,7 @@ async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int
             raise RunFailed(role=role, cause=f"{worker_id} did not start: {error}") from error
         seconds = time.monotonic() - began
         worker = _worker(worker_id, role, "ready", describe(ready), seconds)
-        message = f"{worker_id} is ready after {seconds:.0f} s: {worker.description}"
+        message = f"{worker_id} is ready after {seconds:.0f} s"
         event = RunEvent(kind="worker_started", message=message, state=RunState.STARTING, workers=(worker,))
         await control.report(event)
         return ready

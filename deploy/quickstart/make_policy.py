@@ -226,8 +226,8 @@ def sampled_accuracy(
     )
 
 
-def main() -> None:
-    """Command line: makes the policy and reports its loss and accuracy."""
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: makes the policy and reports its loss and accuracy. None reads the process's arguments."""
     defaults = WarmUp()
     parser = argparse.ArgumentParser(description="Make the warm-started policy of the quickstart task.")
     parser.add_argument("--out", type=Path, required=True, help="directory to write, Hugging Face layout")
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=defaults.num_steps)
     parser.add_argument("--mistake-rate", type=float, default=defaults.mistake_rate)
     parser.add_argument("--threads", type=int, default=defaults.num_threads)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     settings = WarmUp(
         seed=options.seed,
         num_steps=options.steps,
