@@ -17,7 +17,6 @@ from learner.engine import TrainEngine
 from learner.export import SHARD_BYTES, export_settings, export_weights
 from learner.objective import build_objective
 from learner.phase_clock import PhaseClock
-from learner.schedules import schedule_of
 from learner.updater import Updater
 from learner.weight_sender import WeightSender, open_sender
 from learner.weights import bucket_layout
@@ -25,6 +24,7 @@ from learner.work import LearnerInfo, StepWork
 from shaping.errors import RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
+from shaping.scheduling import schedule_of
 from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
 
 STATE_FILE = "learner.json"

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from learner.schedules import schedule_of
 from rollout.buffer import BufferConfig
 from services.recipe import Recipe
 from shaping.components import Component, ComponentSpec, check_kind, load
@@ -20,6 +19,7 @@ from shaping.config import RewardConfig
 from shaping.errors import RecipeError
 from shaping.pipeline import ShapingPipeline
 from shaping.records import EntropySource
+from shaping.scheduling import schedule_of
 from shaping.signals import Signal
 
 ADAM_STATE_BYTES = 8

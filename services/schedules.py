@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from learner.schedules import schedule_of
 from rollout.config import SamplingConfig
 from shaping.records import Sampling
+from shaping.scheduling import schedule_of
 
 
 def sampling_at(config: SamplingConfig) -> Callable[[int], Sampling]:

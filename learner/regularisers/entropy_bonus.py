@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from learner.losses.base import LossOutput, token_mean
 from learner.regularisers.base import RegulariserInputs
-from learner.schedules import schedule_of
 from shaping.components import ComponentSpec
+from shaping.scheduling import schedule_of
 from shaping.signals import Signal
 
 

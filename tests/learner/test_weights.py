@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner.config import KLConfig, LearnerConfig, OptimizerConfig
-from learner.schedules import schedule_of
 from learner.weights import ParameterSpec, bucket_layout
 from shaping.components import ComponentSpec
+from shaping.scheduling import schedule_of
 
 parameters = st.lists(
     st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.sampled_from(["float32", "bfloat16"])),
