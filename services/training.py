@@ -86,11 +86,10 @@ async def _train(
     recipe: Recipe, plan: RunPlan, prompts: Prompts, options: TrainOptions, run_dir: Path, history: RunHistory
 ) -> int:
     description = history.description
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    _cancel_on_signals()
     async with _open_house(recipe, plan, options.address, description) as opened:
+        # Again: connecting to Ray puts Ray's own handlers in their place.
+        _cancel_on_signals()
         files = RunFiles(run_dir, description, api_address=opened.api_address)
         progress = Progress(description, run_dir=run_dir, api_address=opened.api_address)
         with contextlib.closing(files), progress:
@@ -105,6 +104,14 @@ async def _train(
             files.finish(summary)
             progress.finish(summary)
     return EXIT_CODES[state]
+
+
+def _cancel_on_signals() -> None:
+    """Let SIGINT and SIGTERM cancel the task that calls this, which then closes what it opened."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 async def _run_to_its_end(
