@@ -1,6 +1,6 @@
 """Makes the quickstart policy: its tokenizer, its Qwen2 model and a short supervised warm-up.
 
-Flow: worked solutions of rollout/sources/arithmetic.py, with mistakes mixed in -> a Hugging Face directory, which vLLM
+Flow: worked solutions of rollout/arithmetic.py, with mistakes mixed in -> a Hugging Face directory, which vLLM
 and the learner load like any other. It knows nothing of RL. From the repository root:
 
     python -m deploy.quickstart.make_policy --out deploy/quickstart/policy
@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from rollout.sources.arithmetic import ArithmeticProblem, Split, make_problem, work_out
+from rollout.arithmetic import ArithmeticProblem, Split, make_problem, work_out
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.sources.arithmetic import LEVELS, Split, make_problem
+from rollout.arithmetic import LEVELS, Split, make_problem
 from rollout.sources.base import SkippedRow
 from shaping.records import Message, Prompt
 from shaping.signals import Signal

@@ -24,7 +24,7 @@ from deploy.quickstart.make_policy import (
     warm_up,
     warm_up_batches,
 )
-from rollout.sources.arithmetic import Split, make_problem
+from rollout.arithmetic import Split, make_problem
 
 POLICY = Path(__file__).parents[2] / "deploy" / "quickstart" / "policy"
 MAX_BYTES = 5_000_000

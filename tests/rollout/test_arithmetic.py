@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from rollout.sources.arithmetic import (
+from rollout.arithmetic import (
     LEVEL_WEIGHTS,
     LEVELS,
     MAX_VALUE,
