@@ -1,6 +1,7 @@
 """The actors of a run on a Ray cluster: placed together, started together, ended together."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,10 +25,15 @@ CONTROL_CONCURRENCY = 1000
 
 
 class RayHouse:
-    """Ports over the actors of one run. `close` ends everything it started, whatever state that is in."""
+    """Ports over the actors of one run. `close` ends everything it started, whatever state that is in.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        logs: folder for what the actors print.
+    """
+
+    def __init__(self, recipe: Recipe, logs: Path) -> None:
         self._recipe = recipe
+        self._logs = logs
         self._placement: PlacementGroup | None = None
         self._actors: list[Any] = []
         self._control_actor: Any = None
@@ -80,7 +86,8 @@ class RayHouse:
         learners = [self._learner_actor(options[rank], rank) for rank in range(num_ranks)]
         rollouts = [self._rollout_actor(options[num_ranks + index], index) for index in range(num_workers)]
         shapers = [
-            ray.remote(ShapingActor).options(**each).remote(recipe) for each in options[num_ranks + num_workers :]
+            ray.remote(ShapingActor).options(**each).remote(recipe, self._log(f"shaping-{index}"))
+            for index, each in enumerate(options[num_ranks + num_workers :])
         ]
         self._actors = [*learners, *rollouts, *shapers]
         backend = "nccl" if cluster.device == "cuda" else "gloo"
@@ -119,6 +126,9 @@ class RayHouse:
             "max_restarts": 0,
         }
 
+    def _log(self, actor: str) -> str:
+        return str(self._logs / f"{actor}.log")
+
     def _learner_actor(self, options: dict[str, Any], rank: int) -> Any:
         recipe = self._recipe
         # Ray shows each actor only its own GPU, so the local rank is always 0 there; rank 0's address is sent at start.
@@ -130,7 +140,11 @@ class RayHouse:
             device=recipe.cluster.device,
             num_threads=recipe.cluster.learner.num_threads,
         )
-        return ray.remote(LearnerActor).options(**options, runtime_env={"env_vars": environment}).remote(recipe, rank)
+        return (
+            ray.remote(LearnerActor)
+            .options(**options, runtime_env={"env_vars": environment})
+            .remote(recipe, rank, self._log(f"learner-{rank}"))
+        )
 
     def _rollout_actor(self, options: dict[str, Any], index: int) -> Any:
         recipe = self._recipe
@@ -139,7 +153,11 @@ class RayHouse:
             offline=recipe.model.path.startswith("/"),
             num_threads=recipe.cluster.rollout.num_threads,
         )
-        return ray.remote(RolloutActor).options(**options, runtime_env={"env_vars": environment}).remote(recipe, index)
+        return (
+            ray.remote(RolloutActor)
+            .options(**options, runtime_env={"env_vars": environment})
+            .remote(recipe, index, self._log(f"rollout-{index}"))
+        )
 
 
 def _bundle(resources: Resources, count: int = 1) -> dict[str, float]:

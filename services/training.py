@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from services.actor_logs import first_error
 from services.cluster import RayHouse
 from services.control_server import ControlServer
 from services.history import RunHistory, summarise
@@ -131,6 +132,9 @@ async def _run_to_its_end(
         # The border of this process: whatever ended the run, its files and its control plane say so.
         logging.getLogger(__name__).exception("run failed")
         failed = error if isinstance(error, RunFailed) else _unforeseen(error)
+        printed = first_error(run_dir / LOGS_DIR, failed.role)
+        cause = f"{failed.cause}; it printed first: {printed}" if printed else failed.cause
+        failed = RunFailed(role=failed.role, cause=cause, group_id=failed.group_id)
         failure = Failure(role=failed.role, cause=failed.cause, group_id=failed.group_id)
         with contextlib.suppress(RunFailed):
             await control.report(_ended(Happening.FAILED, str(failed), RunState.FAILED, failure))
@@ -186,7 +190,7 @@ async def _open_house(
             await server.close()
         return
     connection = connect(address, recipe)
-    cluster = RayHouse(recipe)
+    cluster = RayHouse(recipe, Path(description.run_dir) / LOGS_DIR)
     try:
         api_address = await cluster.open_control(description)
         await cluster.place(plan.total_cpus, plan.total_gpus)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from learner.batch_plan import BatchPlan
+from services.actor_logs import redirect_output
 from services.recipe import Recipe
 from shaping.components import import_module_of
 from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 class LearnerActor:
     """One rank of the learner group in its own process."""
 
-    def __init__(self, recipe: Recipe, rank: int) -> None:
+    def __init__(self, recipe: Recipe, rank: int, log: str) -> None:
+        redirect_output(log)
         self._recipe = recipe
         self._rank = rank
         self._role: LearnerRole

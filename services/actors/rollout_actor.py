@@ -4,6 +4,7 @@ import ray
 
 from rollout.engine import EngineInfo
 from rollout.worker import GroupSummary
+from services.actor_logs import redirect_output
 from services.recipe import Recipe
 from services.roles.rollout import build_rollout_worker
 from shaping.records import GroupRequest, RolloutGroup
@@ -13,7 +14,8 @@ from shaping.training import WeightChannel, WeightLayout, WeightManifest
 class RolloutActor:
     """RolloutWorker in its own process; a group stays in this node's object store, its summary travels."""
 
-    def __init__(self, recipe: Recipe, worker_index: int) -> None:
+    def __init__(self, recipe: Recipe, worker_index: int, log: str) -> None:
+        redirect_output(log)
         self._worker = build_rollout_worker(recipe, worker_index)
 
     async def start(self) -> EngineInfo:

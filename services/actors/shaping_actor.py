@@ -2,6 +2,7 @@
 
 import ray
 
+from services.actor_logs import redirect_output
 from services.ports import RoundOutcome, ShapedSummary
 from services.recipe import Recipe
 from services.roles.shaping import ShapingRole, build_shaping_role
@@ -12,7 +13,8 @@ from shaping.training import TrainingSample
 class ShapingActor:
     """ShapingPipeline in its own process; samples stay in the object store, their summary travels."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, log: str) -> None:
+        redirect_output(log)
         self._role: ShapingRole = build_shaping_role(recipe)
 
     def start(self) -> None:

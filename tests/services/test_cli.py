@@ -70,7 +70,8 @@ def toy_recipe(policy: Path, folder: Path, changes: dict[str, Any] | None = None
 
 
 def test_plan_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("plan", QUICKSTART) == 0
+    words = ("--set", "run.steps=40", "--set", "rollout.groups_per_step=32")
+    assert run_command("plan", QUICKSTART, *words) == 0
     told = capsys.readouterr()
     assert told.out.startswith("quickstart: 40 steps\n  a step      32 groups x 8 = 256 responses")
     assert told.err == ""
