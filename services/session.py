@@ -223,7 +223,7 @@ def describe_run(recipe: Recipe, *, run_id: str, run_dir: str) -> RunDescription
     return RunDescription(
         run_id=run_id,
         name=recipe.name,
-        model=recipe.model.path.rsplit("/", 1)[-1],
+        model="/".join(recipe.model.path.split("/")[-2:]),
         algorithm=recipe.shaping.estimator.kind,
         shaping="+".join(shaper.kind for shaper in recipe.shaping.shapers) or "none",
         seed=recipe.seed,
