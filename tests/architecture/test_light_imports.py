@@ -1,0 +1,59 @@
+"""What decides imports without the heavy libraries being installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "vllm", "deepspeed", "ray")
+
+BLOCKED_IMPORT = """
+import importlib
+import importlib.machinery as machinery
+
+find = machinery.PathFinder.find_spec
+machinery.PathFinder.find_spec = classmethod(
+    lambda cls, name, path=None, target=None: None if name.partition(".")[0] in {heavy!r} else find(name, path, target)
+)
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+
+
+def modules_of(package: str) -> list[str]:
+    """Every module below a package, in dotted form."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
+
+
+LIGHT = {
+    "shaping": modules_of("shaping"),
+    "rollout": [
+        *(name for part in ("plans", "selectors") for name in modules_of(f"rollout/{part}")),
+        *("rollout.config", "rollout.engine", "rollout.engines", "rollout.buffer", "rollout.prompts", "rollout.worker"),
+        *("rollout.requests", "rollout.render", "rollout.scripted_engine", "rollout.vllm_env", "rollout.arithmetic"),
+        *("rollout.sources.arithmetic_task", "rollout.sources.jsonl", "rollout.sources.parquet"),
+    ],
+    "learner": ["learner.config", "learner.batch_plan", "learner.work", "learner.deepspeed_env"],
+    "services": [
+        *("services.recipe", "services.recipe_reference", "services.plan", "services.plan_text", "services.reports"),
+        *("services.ports", "services.orchestrator", "services.evaluator", "services.weight_sync", "services.session"),
+        *("services.run_state", "services.control", "services.metrics", "services.api.app", "services.control_server"),
+        *("services.run_dir", "services.progress", "services.history", "services.report_figure"),
+    ],
+}
+
+
+@pytest.mark.parametrize("package", sorted(LIGHT))
+def test_package_imports_without_the_heavy_libraries(package: str) -> None:
+    script = BLOCKED_IMPORT.format(heavy=HEAVY, modules=LIGHT[package])
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_block_holds() -> None:
+    script = BLOCKED_IMPORT.format(heavy=HEAVY, modules=["learner.policy"])
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "No module named 'torch'" in done.stderr
