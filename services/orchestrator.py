@@ -40,6 +40,8 @@ from shaping.training import StepResult
 
 T = TypeVar("T")
 
+MISMATCH_METRIC = "learner_logprob_difference_mean_nats"
+
 
 class RunCancelled(Exception):
     """The user cancelled the run."""
@@ -60,6 +62,7 @@ class OrchestratorConfig:
     group_attempts: int
     group_seconds: float
     step_seconds: float
+    max_mismatch_nats: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +292,7 @@ class Orchestrator:
             key="run.deadlines.step_seconds",
         )
         watch.mark("train")
+        self._check_mismatch(result)
         await self._sync.publish(result.policy_version)
         watch.mark("weight_sync")
         self._settle()
@@ -301,6 +305,16 @@ class Orchestrator:
         self._wake()
         phases, step_seconds = watch.lap()
         await self._control.report(self._step_report(batch, dropped, result, phases, step_seconds))
+
+    def _check_mismatch(self, result: StepResult) -> None:
+        """Refuse to go on from samples of another policy than the learner's: stale or different weights somewhere."""
+        found, limit = result.metrics.get(MISMATCH_METRIC), self._config.max_mismatch_nats
+        if found is not None and found > limit:
+            cause = (
+                f"sampler and learner must agree within {limit:g} nats per token on average, found {found:.3g} in step "
+                f"{result.policy_version}: they hold different policies (run.max_mismatch_nats)"
+            )
+            raise RunFailed(role="learner", cause=cause)
 
     async def _evaluate(self, policy_version: int) -> None:
         if self._evaluator is not None:

@@ -87,6 +87,8 @@ class RunConfig:
         max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step;
             at this cap the step trains what it has.
         group_attempts: times that one group is tried when its worker fails, before the run ends.
+        max_mismatch_nats: largest mean difference per token between the sampler's and the learner's log-probs before a
+            step's first update; above it they hold different policies, and the run ends.
         deadlines: of each phase.
     """
 
@@ -95,6 +97,7 @@ class RunConfig:
     max_buffered_groups: int = 0
     max_attempts_per_step: float = 4.0
     group_attempts: int = 2
+    max_mismatch_nats: float = 1.0
     deadlines: DeadlineConfig = DeadlineConfig()
 
     def __post_init__(self) -> None:
@@ -108,6 +111,8 @@ class RunConfig:
             raise ValueError(f"max_attempts_per_step must be >= 1, got {self.max_attempts_per_step}")
         if self.group_attempts < 1:
             raise ValueError(f"group_attempts must be >= 1, got {self.group_attempts}")
+        if self.max_mismatch_nats <= 0:
+            raise ValueError(f"max_mismatch_nats must be > 0, got {self.max_mismatch_nats}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,6 +149,7 @@ def orchestrator_config(recipe: Recipe) -> OrchestratorConfig:
         group_attempts=recipe.run.group_attempts,
         group_seconds=recipe.run.deadlines.group_seconds,
         step_seconds=recipe.run.deadlines.step_seconds,
+        max_mismatch_nats=recipe.run.max_mismatch_nats,
     )
 
 

@@ -206,6 +206,15 @@ async def test_a_group_that_fails_too_often_fails_the_run_by_role_and_group() ->
     assert caught.value.cause == "out of memory"
 
 
+async def test_samples_of_another_policy_than_the_learners_end_the_run_before_anything_is_published() -> None:
+    run = make_run(num_steps=3)
+    run.learner.metrics = {"learner_logprob_difference_mean_nats": 5.44}
+    with pytest.raises(RunFailed, match=r"within 1 nats per token on average, found 5\.44 in step 1") as failure:
+        await run.begin()
+    assert failure.value.role == "learner"
+    assert "send_weights" not in run.learner.calls
+
+
 async def test_a_broken_record_counts_as_a_failure_of_its_worker() -> None:
     run = make_run(groups_per_step=1, num_steps=1, num_workers=2)
     broken = RecordError("entropies must be <= ln 100 = 4.6052 nats, got 9.0000 (RolloutGroup g00000000, rollout 0)")

@@ -153,7 +153,7 @@ async def test_a_report_reaches_every_listener_and_then_the_control_plane() -> N
 def test_a_run_is_described_by_what_was_asked_for() -> None:
     recipe = make_recipe({"model.path": "/models/tiny", "shaping.shapers": ["uniform", "less"], "seed": 4})
     told = describe_run(recipe, run_id="run_1", run_dir="runs/small")
-    assert (told.name, told.model, told.algorithm, told.shaping) == ("small", "tiny", "grpo", "uniform+less")
+    assert (told.name, told.model, told.algorithm, told.shaping) == ("small", "models/tiny", "grpo", "uniform+less")
     assert (told.seed, told.total_steps, told.recipe_hash) == (4, 3, recipe.content_hash)
     assert told.recipe == recipe.as_dict()
     assert describe_run(make_recipe({"shaping.shapers": []}), run_id="r", run_dir="d").shaping == "none"

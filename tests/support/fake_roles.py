@@ -188,6 +188,7 @@ class FakeLearner(Scripted):
         self.staleness: list[int] = []
         self.plans: list[BatchPlan] = []
         self.exported_to = ""
+        self.metrics = {"learner_loss": 0.5}
 
     async def start(self) -> str:
         await self.called("start")
@@ -214,7 +215,7 @@ class FakeLearner(Scripted):
             policy_version=step + 1,
             num_updates=len(plan.mini_batches),
             num_valid_tokens=sum(each.num_valid_tokens for each in plan.mini_batches),
-            metrics={"learner_loss": 0.5} if plan.mini_batches else {},
+            metrics=dict(self.metrics) if plan.mini_batches else {},
         )
 
     async def weight_layout(self) -> WeightLayout:

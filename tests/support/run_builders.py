@@ -72,21 +72,15 @@ def make_run(
     workers = [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
     shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
     sync = WeightSync(learner=learner, rollout=workers, workers_per_engine=1, deadline_seconds=20.0)
-    buffer = BufferConfig(
-        groups_per_step=groups_per_step,
-        max_staleness=max_staleness,
-        num_steps=num_steps,
-        max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
-        max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
-    )
     config = OrchestratorConfig(
-        buffer=buffer,
+        buffer=_buffer(groups_per_step, max_staleness, num_steps, max_buffered_groups, max_attempts_per_step),
         learner=_learner(mini_batch_groups, num_epochs),
         seed=0,
         evaluate_every=evaluate_every,
         group_attempts=group_attempts,
         group_seconds=group_seconds,
         step_seconds=step_seconds,
+        max_mismatch_nats=1.0,
     )
     orchestrator = Orchestrator(
         config,
@@ -130,4 +124,20 @@ def _learner(mini_batch_groups: int, num_epochs: int) -> LearnerConfig:
         mini_batch_groups=mini_batch_groups,
         num_epochs=num_epochs,
         micro_batch_tokens=16,
+    )
+
+
+def _buffer(
+    groups_per_step: int,
+    max_staleness: int,
+    num_steps: int,
+    max_buffered_groups: int | None,
+    max_attempts_per_step: int | None,
+) -> BufferConfig:
+    return BufferConfig(
+        groups_per_step=groups_per_step,
+        max_staleness=max_staleness,
+        num_steps=num_steps,
+        max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
+        max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
     )
