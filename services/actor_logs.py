@@ -10,6 +10,7 @@ from pathlib import Path
 
 _ERROR = re.compile(r"\b(?P<what>[A-Z]\w*(?:Error|Exception): .+)")
 MAX_CAUSE_CHARACTERS = 300
+POINTS_ELSEWHERE = ("see stack trace", "root cause above")
 
 
 def redirect_output(path: str) -> None:
@@ -24,10 +25,13 @@ def redirect_output(path: str) -> None:
 
 
 def first_error(logs: Path, role: str) -> str:
-    """The first error that a role's actors printed, in one line with the file it stands in; "" when there is none."""
+    """The first error that a role's actors printed, with the file it stands in; "" when there is none.
+
+    Errors that only point at another one are passed over.
+    """
     for path in sorted(logs.glob(f"{role}-*.log")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             found = _ERROR.search(line)
-            if found:
+            if found and not any(phrase in line.lower() for phrase in POINTS_ELSEWHERE):
                 return f"{found['what'].strip()[:MAX_CAUSE_CHARACTERS]} ({path.parent.name}/{path.name})"
     return ""

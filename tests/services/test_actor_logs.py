@@ -32,7 +32,7 @@ def test_without_the_folder_printing_stays_where_it_was(tmp_path: Path) -> None:
 def test_first_error_of_the_role_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "learner-0.log").write_text("OSError: of another role\n")
     (tmp_path / "rollout-0.log").write_text(
-        "starting\n(EngineCore pid=7) ERROR 01-01 core.py ValueError: no memory for the cache\nRuntimeError: above\n"
+        "RuntimeError: failed. See root cause above.\n(EngineCore pid=7) ERROR 01-01 core.py ValueError: no memory for the cache\nRuntimeError: above\n"
     )
     expected = f"ValueError: no memory for the cache ({tmp_path.name}/rollout-0.log)"
     assert first_error(tmp_path, "rollout") == expected
