@@ -31,9 +31,12 @@ def test_without_the_folder_printing_stays_where_it_was(tmp_path: Path) -> None:
 
 def test_first_error_of_the_role_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "learner-0.log").write_text("OSError: of another role\n")
-    (tmp_path / "rollout-0.log").write_text(
-        "RuntimeError: failed. See root cause above.\n(EngineCore pid=7) ERROR 01-01 core.py ValueError: no memory for the cache\nRuntimeError: above\n"
+    lines = (
+        "RuntimeError: failed. See root cause above.",
+        "(EngineCore pid=7) ERROR 01-01 core.py ValueError: no memory for the cache",
+        "OSError: later",
     )
+    (tmp_path / "rollout-0.log").write_text("\n".join(lines))
     expected = f"ValueError: no memory for the cache ({tmp_path.name}/rollout-0.log)"
     assert first_error(tmp_path, "rollout") == expected
 
