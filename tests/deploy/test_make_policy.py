@@ -29,10 +29,10 @@ from rollout.arithmetic import Split, make_problem
 POLICY = Path(__file__).parents[2] / "deploy" / "quickstart" / "policy"
 MAX_BYTES = 5_000_000
 
-# Two warm-ups with other seeds gave losses within LOSS_SPREAD_NATS and accuracies within ACCURACY_SPREAD of the shipped
-# one's; another CPU rounds otherwise and so is another seed in effect.
-LOSS_BAND_NATS = 0.03
-ACCURACY_BAND = 0.12
+# Measured with seeds 0, 1, 2: losses 0.160, 0.160, 0.162; accuracies on 800 problems 0.376, 0.349, 0.413, of which the
+# draws alone spread a difference by 0.024. Another CPU rounds otherwise, which in effect is another seed.
+LOSS_BAND_NATS = 0.01
+ACCURACY_BAND = 0.10
 
 
 @pytest.fixture(autouse=True)
@@ -153,8 +153,8 @@ def _problem_of(text: str) -> str:
 def test_shipped_policy_starts_with_the_format_learned_and_the_answers_partly_right() -> None:
     model, tokenizer = shipped()
     start = sampled_accuracy(model, tokenizer, num_problems=200)
-    # 0.39 was measured on 2,000 problems; 200 draws have a standard deviation of 0.035.
-    assert 0.28 <= start.accuracy <= 0.50
+    # 0.364 was measured on 2,000 problems; 200 draws have a standard deviation of 0.034.
+    assert 0.25 <= start.accuracy <= 0.50
     assert start.boxed_share >= 0.97
     assert 30 <= start.mean_response_length_tokens <= 80
 
