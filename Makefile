@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install quickstart test lint unit stack bench clean requirements
+.PHONY: install quickstart test lint unit stack slow bench clean requirements
 
 install: $(INSTALLED)
 
@@ -18,7 +18,7 @@ $(INSTALLED): requirements/cpu.txt pyproject.toml
 quickstart: install
 	$(BIN)/lessrl train deploy/recipes/quickstart.yaml $(ARGS)
 
-test: lint unit stack
+test: lint unit stack slow
 
 lint: install
 	$(BIN)/ruff check .
@@ -31,6 +31,9 @@ unit: install
 
 stack: install
 	$(BIN)/python -m pytest -q -m "stack and not slow"
+
+slow: install
+	$(BIN)/python -m pytest -q -m slow
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.run
