@@ -79,15 +79,15 @@ class Evaluator:
         )
 
     async def _all(self) -> list[tuple[RoundHandle, int, int]]:
-        ports = itertools.cycle(self._rollout)
+        pairs = zip(itertools.cycle(self._rollout), itertools.cycle(self._shaping), self._requests, strict=False)
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(self._one(next(ports), request)) for request in self._requests]
+                asked = [tasks.create_task(self._one(port, shaper, request)) for port, shaper, request in pairs]
         except BaseExceptionGroup as failures:
             raise first_cause(failures) from failures
         return [each.result() for each in asked]
 
-    async def _one(self, port: RolloutPort, request: GroupRequest) -> tuple[RoundHandle, int, int]:
+    async def _one(self, port: RolloutPort, shaper: ShapingPort, request: GroupRequest) -> tuple[RoundHandle, int, int]:
         handle = await port.generate(request)
-        outcome = await self._shaping[0].score(handle)
+        outcome = await shaper.score(handle)
         return handle, len(outcome.rewards), outcome.num_correct

@@ -1,7 +1,8 @@
 """House mode: every port in this process, without Ray. The orchestrator cannot tell the difference.
 
 Engines and learner are real (transformers and plain torch, or the scripted engine of the tests); what is missing is the
-process borders. Blocking work runs in one thread per role, so that the loop stays awake.
+process borders. Engines and learner work in threads of their own, so that the loop stays awake; shaping takes
+milliseconds and runs on the loop.
 """
 
 import asyncio
