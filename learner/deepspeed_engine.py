@@ -21,10 +21,10 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_get_full_grad, safe_get_local_grad
 from transformers.integrations import HfDeepSpeedConfig
 
-from learner.collate import Microbatch
 from learner.config import LearnerConfig
 from learner.deepspeed_config import deepspeed_config, reference_config
 from learner.policy import Policy, load_policy
+from learner.scoring import ScoringEngine, make_optimizer
 from learner.weights import ParameterSpec
 from shaping.errors import RecipeError, RunFailed
 
@@ -34,7 +34,7 @@ CHECKPOINT_TAG = "engine"
 CLOSE_TIMEOUT_S = 5.0
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(ScoringEngine):
     """ZeRO-3 over `config.num_ranks` processes. A reference model is partitioned over them like the policy.
 
     Args:
@@ -61,7 +61,6 @@ class DeepSpeedEngine:
         self._rank = rank
         self._rendezvous = f"tcp://{address}:{port}"
         self._timeout_s = timeout_s
-        self._reference: Any = None
         self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
 
     @property
@@ -76,16 +75,9 @@ class DeepSpeedEngine:
         self._zero_init = HfDeepSpeedConfig(options)
         policy = self._load(self._config.gradient_checkpointing)
         self._names = dict(policy.named_parameters())
-        adam = self._config.optimizer
-        optimizer = torch.optim.AdamW(
-            policy.parameters(),
-            lr=0.0,
-            betas=(adam.beta1, adam.beta2),
-            eps=adam.epsilon,
-            weight_decay=adam.weight_decay,
-        )
+        optimizer = make_optimizer(self._config.optimizer, policy.parameters())
         self._engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=options)
-        self._optimizer = optimizer
+        self._optimizer, self._model = optimizer, self._engine
         if self._config.kl.coefficient > 0:
             reference = self._load(False).requires_grad_(False)
             self._reference, *_ = deepspeed.initialize(model=reference, config=reference_config(self._config))
@@ -124,32 +116,6 @@ class DeepSpeedEngine:
             chunk_tokens=self._config.logprob_chunk_tokens,
             gradient_checkpointing=gradient_checkpointing,
         )
-
-    def score(
-        self,
-        batch: Microbatch,
-        *,
-        temperature: float,
-        entropy_temperature: float,
-        differentiable_entropies: bool,
-        with_gradient: bool,
-    ) -> torch.Tensor:
-        with torch.set_grad_enabled(with_gradient):
-            scores: torch.Tensor = self._engine(
-                batch,
-                temperature=temperature,
-                entropy_temperature=entropy_temperature,
-                differentiable_entropies=differentiable_entropies,
-            )
-        return scores
-
-    def reference_logprobs(self, batch: Microbatch, *, temperature: float) -> torch.Tensor:
-        assert self._reference is not None, "no reference model without a KL coefficient"
-        with torch.no_grad():
-            scores: torch.Tensor = self._reference(
-                batch, temperature=temperature, entropy_temperature=temperature, differentiable_entropies=False
-            )
-        return scores[0]
 
     def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
         self._engine.set_gradient_accumulation_boundary(is_last)

@@ -7,16 +7,16 @@ from typing import TypeVar
 
 import torch
 
-from learner.collate import Microbatch
 from learner.config import LearnerConfig
 from learner.policy import Policy, load_policy
+from learner.scoring import ScoringEngine, make_optimizer
 from learner.weights import ParameterSpec
 from shaping.errors import RecipeError
 
 T = TypeVar("T")
 
 
-class TorchEngine:
+class TorchEngine(ScoringEngine):
     """Float32 weights, torch AdamW, one rank."""
 
     def __init__(self, config: LearnerConfig, *, model_path: str, seed: int) -> None:
@@ -28,21 +28,14 @@ class TorchEngine:
         self._model_path = model_path
         self._seed = seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._reference: Policy | None = None
 
     def start(self) -> str:
         torch.manual_seed(self._seed)
         self._policy = self._load(self._config.gradient_checkpointing)
         if self._config.kl.coefficient > 0:
             self._reference = self._load(False).requires_grad_(False)
-        optimizer = self._config.optimizer
-        self._optimizer = torch.optim.AdamW(
-            self._policy.parameters(),
-            lr=0.0,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.epsilon,
-            weight_decay=optimizer.weight_decay,
-        )
+        self._optimizer = make_optimizer(self._config.optimizer, self._policy.parameters())
+        self._model = self._policy
         return f"torch {torch.__version__}, {self.device.type}, float32, 1 rank"
 
     def _load(self, gradient_checkpointing: bool) -> Policy:
@@ -54,32 +47,6 @@ class TorchEngine:
         )
         policy.to(self.device)
         return policy
-
-    def score(
-        self,
-        batch: Microbatch,
-        *,
-        temperature: float,
-        entropy_temperature: float,
-        differentiable_entropies: bool,
-        with_gradient: bool,
-    ) -> torch.Tensor:
-        with torch.set_grad_enabled(with_gradient):
-            scores: torch.Tensor = self._policy(
-                batch,
-                temperature=temperature,
-                entropy_temperature=entropy_temperature,
-                differentiable_entropies=differentiable_entropies,
-            )
-        return scores
-
-    def reference_logprobs(self, batch: Microbatch, *, temperature: float) -> torch.Tensor:
-        assert self._reference is not None, "no reference model without a KL coefficient"
-        with torch.no_grad():
-            scores: torch.Tensor = self._reference(
-                batch, temperature=temperature, entropy_temperature=temperature, differentiable_entropies=False
-            )
-        return scores[0]
 
     def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:  # noqa: ARG002 - nothing to prepare here
         loss.backward()
