@@ -18,7 +18,6 @@ from services.reports import (
 from shaping.groups import SegmentClass
 
 RECENT_STEPS = 5
-STARTING_STATES = (RunState.PENDING, RunState.STARTING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

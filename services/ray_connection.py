@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-from dataclasses import dataclass
 
 import ray
 
@@ -14,15 +13,7 @@ LOCAL_ADDRESS = "local"
 NAMESPACE = "lessrl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayConnection:
-    """A cluster that this process is connected to, and whether it was started for this run alone."""
-
-    address: str
-    is_own: bool
-
-
-def connect(address: str, recipe: Recipe) -> RayConnection:
+def connect(address: str, recipe: Recipe) -> None:
     """Connect to `address`, or start a local Ray where it is "local".
 
     Args:
@@ -34,7 +25,7 @@ def connect(address: str, recipe: Recipe) -> RayConnection:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if address == LOCAL_ADDRESS:
         _start_local(recipe)
-        return RayConnection(address=LOCAL_ADDRESS, is_own=True)
+        return
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -43,12 +34,10 @@ def connect(address: str, recipe: Recipe) -> RayConnection:
             f"a Ray cluster must answer at {address}: {first}; start one with `ray start --head`, "
             "or use --address local (--address or RAY_ADDRESS)"
         ) from error
-    return RayConnection(address=address, is_own=False)
 
 
-def disconnect(connection: RayConnection) -> None:
-    """Leave the cluster; a local one ends with it."""
-    del connection
+def disconnect() -> None:
+    """Leave the cluster; a local one ends with it. Harmless when not connected."""
     ray.shutdown()
 
 

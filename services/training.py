@@ -189,15 +189,17 @@ async def _open_house(
             await house.close()
             await server.close()
         return
-    connection = connect(address, recipe)
     cluster = RayHouse(recipe, Path(description.run_dir) / LOGS_DIR)
     try:
+        connect(address, recipe)
         api_address = await cluster.open_control(description)
         await cluster.place(plan.total_cpus, plan.total_gpus)
         yield _OpenedHouse(house=cluster, control=cluster.control, api_address=api_address)
     finally:
-        await cluster.close()
-        disconnect(connection)
+        try:
+            await cluster.close()
+        finally:
+            disconnect()
 
 
 @contextlib.contextmanager
