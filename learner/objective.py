@@ -1,8 +1,9 @@
-"""The loss of one micro-batch: policy loss under token plans, KL term, regularisers; one reduction rule for all.
+"""The loss of one micro-batch: policy loss and penalties under token plans, KL term, regularisers; one reduction rule.
 
 Knows no engine: scores come in, a scalar and metrics go out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ class Objective:
 
 
 def load_components(config: LearnerConfig) -> tuple[Component, ...]:
-    """Loss, token plans and regularisers of a recipe, checked; what they need and conflict with is theirs to say.
+    """Loss, token plans and regularisers of a recipe, checked; what they need is theirs to say.
 
     Raises:
         RecipeError: unknown kind or option.
@@ -94,26 +95,43 @@ def trained_signals(batch: Microbatch, scores: torch.Tensor) -> torch.Tensor:
     return torch.stack([row.detach()[batch.loss_mask] for row in rows])
 
 
-def plan_weights(plan: TokenPlan, signals: torch.Tensor) -> TokenWeights:
-    """Ask one plan for the weights of [4, N] signals (see `trained_signals`)."""
+def plan_weights(plan: TokenPlan, signals: torch.Tensor, keys: torch.Tensor, loss: PolicyLoss) -> TokenWeights:
+    """Ask one plan for the weights of [4, N] signals (see `trained_signals`) with these [N] keys, under this loss."""
     logprobs, entropies, behavior, advantages = signals.unbind(0)
+    clip_low, clip_high = loss.clip_range
     return plan.plan(
         TokenSignals(
-            policy_logprobs=logprobs, policy_entropies=entropies, behavior_logprobs=behavior, advantages=advantages
+            policy_logprobs=logprobs,
+            policy_entropies=entropies,
+            behavior_logprobs=behavior,
+            advantages=advantages,
+            keys=keys,
+            clip_low=clip_low,
+            clip_high=clip_high,
         )
     )
 
 
 def combine_weights(parts: tuple[TokenWeights, ...], num_tokens: int, device: torch.device) -> TokenWeights:
-    """Weights multiply; of several clip ranges the last one stands."""
-    weights = torch.ones(num_tokens, device=device)
-    clip_low: torch.Tensor | None = None
-    clip_high: torch.Tensor | None = None
+    """Weights multiply, penalties add; of several clip ranges the last one stands; one plan is enough to unclip."""
+    total = TokenWeights(weights=torch.ones(num_tokens, device=device))
     for part in parts:
-        weights = weights * part.weights
-        clip_low = clip_low if part.clip_low is None else part.clip_low
-        clip_high = clip_high if part.clip_high is None else part.clip_high
-    return TokenWeights(weights=weights, clip_low=clip_low, clip_high=clip_high)
+        total = TokenWeights(
+            weights=total.weights * part.weights,
+            clip_low=total.clip_low if part.clip_low is None else part.clip_low,
+            clip_high=total.clip_high if part.clip_high is None else part.clip_high,
+            unclipped=_joined(total.unclipped, part.unclipped, torch.logical_or),
+            penalties=_joined(total.penalties, part.penalties, torch.add),
+        )
+    return total
+
+
+def _joined(
+    left: torch.Tensor | None, right: torch.Tensor | None, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return join(left, right)
 
 
 def micro_batch_loss(
@@ -137,6 +155,11 @@ def micro_batch_loss(
     mask, num_valid = batch.loss_mask, counts.num_valid_tokens
     policy = objective.loss.loss(_loss_inputs(batch, scores, reference_logprobs, token_weights, num_valid))
     terms, metrics = {"policy": policy.loss}, [policy.metrics]
+    if token_weights.penalties is not None:
+        # A penalty is part of the token's loss: a weight scales it, and a token of weight 0 is not trained by it.
+        penalties = _spread(token_weights.weights * token_weights.penalties, mask)
+        drift = torch.where(mask, logprobs - batch.behavior_logprobs, 0.0).abs()
+        terms["drift"] = token_mean(penalties * drift, mask, num_valid)
     if reference_logprobs is not None:
         estimates = kl_estimate(logprobs, reference_logprobs, objective.kl.estimator)
         terms["kl"] = objective.kl.coefficient * token_mean(estimates, mask, num_valid)
@@ -170,7 +193,7 @@ def _loss_inputs(
     token_weights: TokenWeights,
     num_valid_tokens: int,
 ) -> LossInputs:
-    mask = batch.loss_mask
+    mask, unclipped = batch.loss_mask, token_weights.unclipped
     return LossInputs(
         policy_logprobs=scores[0],
         behavior_logprobs=batch.behavior_logprobs,
@@ -181,13 +204,14 @@ def _loss_inputs(
         weights=_spread(token_weights.weights, mask),
         clip_low=None if token_weights.clip_low is None else _spread(token_weights.clip_low, mask),
         clip_high=None if token_weights.clip_high is None else _spread(token_weights.clip_high, mask),
+        unclipped=torch.zeros_like(mask) if unclipped is None else _spread(unclipped, mask),
         sequence_ids=batch.sequence_ids,
         num_valid_tokens=num_valid_tokens,
     )
 
 
 def _spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """From values of trained tokens [N] to values of scored tokens [S], 0 elsewhere."""
+    """From values of trained tokens [N] to values of scored tokens [S], 0 or False elsewhere."""
     out = torch.zeros(len(mask), dtype=values.dtype, device=values.device)
     out[mask] = values
     return out

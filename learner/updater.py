@@ -22,6 +22,7 @@ from learner.objective import (
     trained_signals,
 )
 from learner.phase_clock import PhaseClock
+from learner.token_keys import token_keys
 from learner.token_plans.base import Scope, TokenWeights
 from learner.work import MiniBatchWork, StepWork
 from shaping.errors import RunFailed
@@ -47,7 +48,8 @@ class Updater:
         """
         batches = [collate(samples, self._layout) for samples in mini_batch.micro_batches]
         counts = self._counts(work, index, mini_batch, batches)
-        plans = self._update_plans(work, batches, clock)
+        keys = [token_keys(batch, step=work.step, update=index).to(self._engine.device) for batch in batches]
+        plans = self._update_plans(work, batches, keys, clock)
         metrics = [_size_metrics(batches)]
         losses = []
         for position, collated in enumerate(batches):
@@ -57,7 +59,7 @@ class Updater:
                 reference = None
                 if self._objective.kl.coefficient > 0:
                     reference = self._engine.reference_logprobs(batch, temperature=work.temperature)
-                weights = self._token_weights(batch, scores, plans[position])
+                weights = self._token_weights(batch, scores, keys[position], plans[position])
                 loss, counted = micro_batch_loss(self._objective, batch, scores, reference, weights, counts, work.step)
             with clock.phase("backward"):
                 self._engine.backward(loss, is_last=position == len(batches) - 1)
@@ -105,7 +107,7 @@ class Updater:
         return UpdateCounts(num_valid_tokens=total, num_hint_tokens=sum(hints for _, _, hints in ranks))
 
     def _update_plans(
-        self, work: StepWork, batches: list[Microbatch], clock: PhaseClock
+        self, work: StepWork, batches: list[Microbatch], keys: list[torch.Tensor], clock: PhaseClock
     ) -> list[dict[int, TokenWeights]]:
         """Per micro-batch, what each token plan of scope UPDATE decided, by the plan's position."""
         decided: list[dict[int, TokenWeights]] = [{} for _ in batches]
@@ -117,19 +119,22 @@ class Updater:
                 batch = collated.to(self._engine.device)
                 signals.append(trained_signals(batch, self._score(work, batch, with_gradient=False)))
             joined, start = self._engine.gather_tokens(torch.cat(signals, dim=1))
+            joined_keys, _ = self._engine.gather_tokens(torch.cat(keys)[None])
             for position, plan in enumerate(self._objective.token_plans):
                 if plan.scope is Scope.UPDATE:
-                    whole = plan_weights(plan, joined)
+                    whole = plan_weights(plan, joined, joined_keys[0], self._objective.loss)
                     offset = start
                     for each, mine in zip(decided, signals, strict=True):
                         each[position] = whole.part(offset, offset + mine.shape[1])
                         offset += mine.shape[1]
         return decided
 
-    def _token_weights(self, batch: Microbatch, scores: torch.Tensor, decided: dict[int, TokenWeights]) -> TokenWeights:
+    def _token_weights(
+        self, batch: Microbatch, scores: torch.Tensor, keys: torch.Tensor, decided: dict[int, TokenWeights]
+    ) -> TokenWeights:
         signals = trained_signals(batch, scores)
         parts = [
-            decided[position] if position in decided else plan_weights(plan, signals)
+            decided[position] if position in decided else plan_weights(plan, signals, keys, self._objective.loss)
             for position, plan in enumerate(self._objective.token_plans)
         ]
         return combine_weights(tuple(parts), signals.shape[1], signals.device)

@@ -2,7 +2,8 @@
 
 from services.catalogue import Catalogue, Family, FamilyKind, MetricKind, StepMetric
 from services.reports import RunState
-from shaping.groups import DropReason, SegmentClass, VerdictStatus
+from shaping.groups import DropReason, VerdictStatus
+from shaping.support import SegmentClass
 
 PHASES = ("wait_batch", "train", "weight_sync", "evaluation", "other")
 ROLES = ("rollout", "shaping", "learner", "other")

@@ -4,7 +4,6 @@ Reads the recipe, the model's config.json where it is on disk, and the plug-in f
 nothing.
 """
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rollout.buffer import BufferConfig
+from services.plugins import check_conflicts, load_plugins
 from services.recipe import Recipe
-from shaping.components import Component, ComponentSpec, check_kind, load
-from shaping.config import RewardConfig
+from shaping.components import Component
 from shaping.errors import RecipeError
 from shaping.pipeline import ShapingPipeline
 from shaping.records import EntropySource
@@ -81,17 +80,17 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
 
     Args:
         with_torch: also check the options and signals of learner plug-ins, which import torch; without it (or without
-            torch installed) only their kinds are checked here, and the rest by the learner when it starts.
+            torch installed) only their kinds and conflicts are checked here, the rest by the learner when it starts.
     Raises:
         RecipeError: the first reason why it cannot work.
     """
-    components = dict(load_components(recipe, with_torch=with_torch))
+    components = load_plugins(recipe, with_torch=with_torch)
     ShapingPipeline(recipe.shaping)
     check_schedules(recipe)
     check_divisions(recipe)
     buffer = buffer_config(recipe)
     needed = check_signals(recipe, components)
-    check_conflicts(components)
+    forced = check_conflicts(recipe)
     facts = model_facts(recipe)
     sequence = recipe.max_sequence_tokens
     check_model(recipe, facts, sequence)
@@ -127,51 +126,8 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
         rollout_weight_bytes=_rollout_bytes(recipe, facts),
         learner_state_bytes=_learner_bytes(recipe, facts),
         signals=tuple(sorted(needed)),
-        warnings=tuple(_warnings(recipe, facts, sequence)),
+        warnings=(*forced, *_warnings(recipe, facts, sequence)),
     )
-
-
-def load_components(recipe: Recipe, *, with_torch: bool = True) -> Iterator[tuple[str, Component]]:
-    """Every plug-in a recipe names, by recipe key, with its options checked; learner plug-ins only with torch."""
-    shaping = recipe.shaping
-    for key, reward in _keyed("shaping.rewards", shaping.rewards):
-        assert isinstance(reward, RewardConfig)
-        yield key, load("shaping.rewards", ComponentSpec(kind=reward.kind, options=dict(reward.options)), key)
-    for key, spec in _keyed("shaping.transforms", shaping.transforms):
-        yield key, load("shaping.transforms", spec, key)
-    yield "shaping.estimator", load("shaping.estimators", shaping.estimator, "shaping.estimator")
-    for key, spec in _keyed("shaping.shapers", shaping.shapers):
-        yield key, load("shaping.shapers", spec, key)
-    yield "data.train", load("rollout.sources", recipe.data.train, "data.train")
-    if recipe.data.evaluation:
-        yield "data.evaluation", load("rollout.sources", recipe.data.evaluation, "data.evaluation")
-    for name, folder in (("plan", "rollout.plans"), ("selector", "rollout.selectors"), ("memory", "shaping.memories")):
-        yield f"rollout.{name}", load(folder, getattr(recipe.rollout, name), f"rollout.{name}")
-    schedules = {
-        "rollout.sampling.temperature": recipe.rollout.sampling.temperature,
-        "learner.optimizer.learning_rate": recipe.learner.optimizer.learning_rate,
-    }
-    for key, value in schedules.items():
-        if isinstance(value, ComponentSpec):
-            yield key, load("shaping.schedules", value, key)
-    has_torch = with_torch and importlib.util.find_spec("torch") is not None
-    for key, folder, spec in _learner_specs(recipe):
-        check_kind(folder, spec.kind, key)
-        if has_torch:
-            yield key, load(folder, spec, key)
-
-
-def _learner_specs(recipe: Recipe) -> Iterator[tuple[str, str, ComponentSpec]]:
-    yield "learner.loss", "learner.losses", recipe.learner.loss
-    for key, spec in _keyed("learner.token_plans", recipe.learner.token_plans):
-        yield key, "learner.token_plans", spec
-    for key, spec in _keyed("learner.regularisers", recipe.learner.regularisers):
-        yield key, "learner.regularisers", spec
-
-
-def _keyed(key: str, items: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    for index, item in enumerate(items):
-        yield f"{key}[{index}]", item
 
 
 def check_schedules(recipe: Recipe) -> None:
@@ -271,14 +227,6 @@ def check_signals(recipe: Recipe, components: dict[str, Component]) -> frozenset
             remedy = SIGNAL_REMEDIES.get(signal, "choose another kind")
             raise RecipeError(f"{component.kind} needs {signal.value}, which nothing supplies; {remedy} ({key})")
     return frozenset().union(*(component.needs for component in components.values()))
-
-
-def check_conflicts(components: dict[str, Component]) -> None:
-    """Refuse pairs of kinds that declare that they cannot run together."""
-    for key, component in components.items():
-        for other_key, other in components.items():
-            if key != other_key and other.kind in component.conflicts:
-                raise RecipeError(f"{component.kind} ({key}) cannot run with {other.kind} ({other_key}); remove one")
 
 
 def model_facts(recipe: Recipe) -> ModelFacts | None:

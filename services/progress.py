@@ -22,7 +22,7 @@ from services.history import RunSummary
 from services.progress_facts import ProgressFacts, duration, printable
 from services.reports import EvaluationReport, RunDescription, RunEvent, RunReport, RunState, StepReport
 from services.run_dir import README_FILE
-from shaping.groups import SegmentClass
+from shaping.support import SegmentClass
 
 MAX_WIDTH = 100
 BAR_WIDTH = 40

@@ -15,7 +15,7 @@ from services.reports import (
     StepReport,
     WorkerReport,
 )
-from shaping.groups import SegmentClass
+from shaping.support import SegmentClass
 
 RECENT_STEPS = 5
 

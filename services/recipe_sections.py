@@ -89,6 +89,9 @@ class RunConfig:
         group_attempts: times that one group is tried when its worker fails, before the run ends.
         max_mismatch_nats: largest mean difference per token between the sampler's and the learner's log-probs before a
             step's first update; above it they hold different policies, and the run ends.
+        dump_groups_per_step: groups of each step, the first in order of admission, that are written to groups.jsonl for
+            `lessrl explain`; 0 writes none.
+        force: run plug-ins that declare that they contradict one another; `lessrl plan` warns of each pair.
         deadlines: of each phase.
     """
 
@@ -98,6 +101,8 @@ class RunConfig:
     max_attempts_per_step: float = 4.0
     group_attempts: int = 2
     max_mismatch_nats: float = 1.0
+    dump_groups_per_step: int = 2
+    force: bool = False
     deadlines: DeadlineConfig = DeadlineConfig()
 
     def __post_init__(self) -> None:
@@ -113,6 +118,8 @@ class RunConfig:
             raise ValueError(f"group_attempts must be >= 1, got {self.group_attempts}")
         if self.max_mismatch_nats <= 0:
             raise ValueError(f"max_mismatch_nats must be > 0, got {self.max_mismatch_nats}")
+        if self.dump_groups_per_step < 0:
+            raise ValueError(f"dump_groups_per_step must be >= 0, got {self.dump_groups_per_step}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from services.catalogue_entries import PHASES
 from services.history import RunHistory, RunSummary, summarise
-from shaping.groups import SegmentClass
+from shaping.support import SegmentClass
 
 WIDTH_PIXELS, HEIGHT_PIXELS, DPI = 1600, 1000, 100
 SMOOTHING_SHARE = 0.1

@@ -1,4 +1,8 @@
-"""The few checks that records make of themselves; each failure is a RecordError with rule, finding and place."""
+"""Array types of the project, and the checks that records make of themselves; each failure is a RecordError."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,3 +39,9 @@ def check_floats(array: FloatArray, length: int, name: str, where: str) -> None:
 
 def _describe(value: object) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def split_rows(flat: NDArray[Any], lengths: Sequence[int]) -> tuple[NDArray[Any], ...]:
+    """Views of a flat array [N] as rows of these lengths, whose sum is N."""
+    borders = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).tolist()
+    return tuple(flat[start:stop] for start, stop in pairwise(borders))

@@ -1,11 +1,13 @@
 """File name to component: the folder is the registry.
 
 `{kind: less, outside: keep}` in folder `shaping.shapers` names the module `shaping/shapers/less.py`, which holds a
-frozen dataclass `Config`, `NEEDS` (signals), optionally `CONFLICTS` (kinds of any folder it cannot run with) and
-`build(config)`. Nothing is registered by hand; `base.py` of a folder holds its Protocol. The only dynamic imports of
-the project are here.
+frozen dataclass `Config`, `NEEDS` (signals), optionally `CONFLICTS` (kinds of any folder that it contradicts, each with
+the reason) and `build(config)`. Nothing is registered by hand; `base.py` of a folder holds its Protocol. The only
+dynamic imports of the project are here.
 """
 
+import ast
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -15,6 +17,7 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,7 +42,6 @@ class Component:
     module: ModuleType
     config: Any
     needs: frozenset[Signal]
-    conflicts: frozenset[str]
 
     def build(self, **context: Any) -> Any:
         """Make the component; `context` is what its folder's `build` takes beside the config (say, `num_prompts`).
@@ -100,8 +102,33 @@ def load(folder: str, spec: ComponentSpec, where: str) -> Component:
         module=module,
         config=_make_config(module.Config, spec.options, f"{where}.{spec.kind}"),
         needs=frozenset(module.NEEDS),
-        conflicts=frozenset(getattr(module, "CONFLICTS", frozenset())),
     )
+
+
+def declared_conflicts(folder: str, kind: str) -> dict[str, str]:
+    """`CONFLICTS` of a kind that has a file: kinds that it contradicts, each with the reason.
+
+    Read from the source, which is not run: who refuses a pair need not have what a plug-in imports (torch).
+
+    Raises:
+        RecipeError: CONFLICTS is something else than a literal of that form.
+    """
+    spec = importlib.util.find_spec(f"{folder}.{kind}")
+    assert spec is not None and spec.origin is not None, f"{folder}.{kind} has a file"
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if "CONFLICTS" in map(ast.unparse, targets):
+                return _reasons(node.value, spec.origin)
+    return {}
+
+
+def _reasons(value: ast.expr, where: str) -> dict[str, str]:
+    with contextlib.suppress(ValueError):
+        found = ast.literal_eval(value)
+        if isinstance(found, dict) and all(isinstance(each, str) for pair in found.items() for each in pair):
+            return found
+    raise RecipeError(f"CONFLICTS must be a literal {{'kind': 'reason'}}, found {ast.unparse(value)} ({where})")
 
 
 def import_module_of(folder: str, name: str) -> ModuleType:
@@ -139,6 +166,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
+        raise RecipeError(f"must be one of {', '.join(map(str, typing.get_args(hint)))}, got {value!r} ({where})")
     elif origin is tuple:
         item = typing.get_args(hint)[0]
         if isinstance(value, list | tuple):

@@ -5,8 +5,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from shaping.checks import BoolArray, FloatArray, IntArray, check_floats, require
+from shaping.checks import BoolArray, FloatArray, IntArray, check_floats, require, split_rows
+from shaping.kernels.base import GroupArrays, SegmentRule
 from shaping.records import RolloutGroup
+from shaping.support import GroupSupport, Segments
 
 
 class VerdictStatus(StrEnum):
@@ -27,15 +29,6 @@ class DropReason(StrEnum):
     NO_VERDICT = "no_verdict"
     EMPTY = "empty"
     FILTERED = "filtered"
-
-
-class SegmentClass(StrEnum):
-    """Who has a low-entropy segment: only correct rollouts, only incorrect ones, both, or one rollout alone."""
-
-    CORRECT_ONLY = "correct_only"
-    INCORRECT_ONLY = "incorrect_only"
-    SHARED = "shared"
-    UNIQUE = "unique"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,65 +90,48 @@ class ScoredGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A maximal low-entropy run [start, stop) of one response, and who else has it.
-
-    Args:
-        num_correct, num_incorrect: rollouts of each class that hold this token string inside a run, this one included.
-        multiplier: the largest multiplier its own string gives (before other segments that cover the same tokens).
-    """
-
-    start: int
-    stop: int
-    segment_class: SegmentClass
-    num_correct: int
-    num_incorrect: int
-    multiplier: float
-
-    @property
-    def num_tokens(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentedGroup:
-    """A scored group with its entropy thresholds and low-entropy segments.
+    """A scored group with its entropy thresholds, its low-entropy segments and who has them.
 
     Args:
-        thresholds: [G] float32 nats; NaN-free; 0 for an empty response.
-        segments: per rollout, in order of position.
-        token_support: per rollout [T] int32: 0 outside segments; -1 where a low-entropy string of both classes covers
-            the token; otherwise the largest number of rollouts of the rollout's own class that hold a covering string
-            (which may be shorter than the segment around the token).
+        arrays: the group's tokens, entropies and verdicts, flat.
+        rule: what made the segments.
     """
 
     scored: ScoredGroup
-    thresholds: FloatArray
-    segments: tuple[tuple[Segment, ...], ...]
-    token_support: tuple[IntArray, ...]
+    arrays: GroupArrays
+    rule: SegmentRule
+    support: GroupSupport
 
     def __post_init__(self) -> None:
-        size = self.scored.group.group_size
         where = f"SegmentedGroup {self.scored.group.group_id}"
-        check_floats(self.thresholds, size, "thresholds", where)
-        for name in ("segments", "token_support"):
-            rows = getattr(self, name)
-            require(len(rows) == size, f"{name} must have {size} rows, got {len(rows)}", where)
-        for rollout, support in zip(self.scored.group.rollouts, self.token_support, strict=True):
-            require(
-                support.shape == (rollout.num_tokens,) and support.dtype == np.int32,
-                f"token_support must be int32 of shape ({rollout.num_tokens},), got {support.dtype}{support.shape}",
-                where,
-            )
-        for rollout, row in zip(self.scored.group.rollouts, self.segments, strict=True):
-            stop = 0
-            for segment in row:
-                require(
-                    stop <= segment.start < segment.stop <= rollout.num_tokens,
-                    f"segments must be ordered and inside the response, found {segment}",
-                    where,
-                )
-                stop = segment.stop
+        num_tokens = self.scored.group.num_response_tokens
+        check_floats(self.support.thresholds, self.scored.group.group_size, "thresholds", where)
+        found = self.support.token_support
+        require(
+            found.shape == (num_tokens,) and found.dtype == np.int32,
+            f"token_support must be int32 of shape ({num_tokens},), got {found.dtype}{found.shape}",
+            where,
+        )
+        segments, lengths = self.support.segments, np.diff(self.arrays.offsets)
+        inside = (
+            (segments.starts >= 0) & (segments.starts < segments.stops) & (segments.stops <= lengths[segments.rows])
+        )
+        require(bool(inside.all()), "segments must lie inside their response and hold a token", where)
+
+    @property
+    def thresholds(self) -> FloatArray:
+        """[G] float32 nats; 0 for an empty response."""
+        return self.support.thresholds
+
+    @property
+    def segments(self) -> Segments:
+        return self.support.segments
+
+    @property
+    def token_support(self) -> tuple[IntArray, ...]:
+        """Per rollout [T] int32, see `GroupSupport`."""
+        return split_rows(self.support.token_support, self.arrays.lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,22 +5,15 @@ is not defined for a group (an overlap without pairs, a kept share of no mass) i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
-from shaping.groups import (
-    DropReason,
-    ScoredGroup,
-    Segment,
-    SegmentClass,
-    SegmentedGroup,
-    ShapedGroup,
-    Verdict,
-    VerdictStatus,
-)
+from shaping.groups import DropReason, ScoredGroup, SegmentedGroup, ShapedGroup, Verdict, VerdictStatus
 from shaping.metrics import Max, Mean, Metric, Sum
 from shaping.records import StopReason
+from shaping.segment_counts import count_segments
+from shaping.support import SegmentClass
 
 
 def verdict_metrics(verdicts: Iterable[Verdict]) -> dict[str, Metric]:
@@ -54,50 +47,27 @@ def score_metrics(scored: ScoredGroup) -> dict[str, Metric]:
 
 def segment_metrics(segmented: SegmentedGroup) -> dict[str, Metric]:
     """Low-entropy share, ties at the threshold, segments and their tokens per class, overlap between classes."""
-    rollouts = segmented.scored.group.rollouts
-    pairs = list(zip(rollouts, segmented.thresholds, strict=True))
-    num_tokens = segmented.scored.group.num_response_tokens
-    low = sum(int((rollout.entropies <= threshold).sum()) for rollout, threshold in pairs)
-    ties = sum(int((rollout.entropies == threshold).sum()) for rollout, threshold in pairs)
-    thresholds = [float(threshold) for rollout, threshold in pairs if rollout.num_tokens]
-    segments = [segment for row in segmented.segments for segment in row]
-    covered = sum(segment.num_tokens for segment in segments)
+    counts = count_segments(segmented.arrays, segmented.support)
+    thresholds = segmented.thresholds[np.diff(segmented.arrays.offsets) > 0]
+    covered = sum(counts.num_segment_tokens.values())
     metrics: dict[str, Metric] = {
-        "segments_low_tokens_share": Mean(low, num_tokens),
-        "segments_tie_tokens_share": Mean(ties, num_tokens),
-        "segments_covered_tokens_share": Mean(covered, num_tokens),
-        "segments_threshold_nats": Mean(sum(thresholds), len(thresholds)),
-        "segments_length_tokens": Mean(covered, len(segments)),
+        "segments_low_tokens_share": Mean(counts.num_low, counts.num_tokens),
+        "segments_tie_tokens_share": Mean(counts.num_ties, counts.num_tokens),
+        "segments_covered_tokens_share": Mean(covered, counts.num_tokens),
+        "segments_threshold_nats": Mean(float(thresholds.sum(dtype=np.float64)), len(thresholds)),
+        "segments_length_tokens": Mean(covered, sum(counts.num_segments.values())),
     }
     for kind in SegmentClass:
-        of_class = [segment.num_tokens for segment in segments if segment.segment_class is kind]
-        metrics[f"segments_{kind}_count"] = Sum(len(of_class))
-        metrics[f"segments_{kind}_tokens"] = Sum(sum(of_class))
-    return metrics | _overlaps(segmented)
-
-
-def _overlaps(segmented: SegmentedGroup) -> dict[str, Metric]:
-    """Mean over ordered pairs (i, j), i != j, of the share of i's segment tokens whose strings j has too.
-
-    Per pair of classes (less.md section 2: O_CC, O_WW, O_CW, O_WC). Rollouts without segments give no pair.
-    """
-    correct = segmented.scored.correct
-    sizes = {True: int(correct.sum()), False: int((~correct).sum())}
-    names = {True: "correct", False: "incorrect"}
-    counts: dict[bool, Callable[[Segment], int]] = {
-        True: lambda segment: segment.num_correct,
-        False: lambda segment: segment.num_incorrect,
+        metrics[f"segments_{kind}_count"] = Sum(counts.num_segments[kind])
+        metrics[f"segments_{kind}_tokens"] = Sum(counts.num_segment_tokens[kind])
+    overlaps = {
+        "correct_correct": counts.overlap_cc,
+        "correct_incorrect": counts.overlap_cw,
+        "incorrect_correct": counts.overlap_wc,
+        "incorrect_incorrect": counts.overlap_ww,
     }
-    metrics: dict[str, Metric] = {}
-    for own in (True, False):
-        rows = [row for row, flag in zip(segmented.segments, correct, strict=True) if bool(flag) is own and row]
-        for other in (True, False):
-            others = sizes[other] - (own is other)
-            total = 0.0
-            for row in rows:
-                shared = sum(s.num_tokens * (counts[other](s) - (own is other)) for s in row)
-                total += shared / sum(s.num_tokens for s in row)
-            metrics[f"segments_overlap_{names[own]}_{names[other]}_share"] = Mean(total, len(rows) * others)
+    for name, overlap in overlaps.items():
+        metrics[f"segments_overlap_{name}_share"] = Mean(overlap.total, overlap.num_pairs)
     return metrics
 
 

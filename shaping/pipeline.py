@@ -12,7 +12,6 @@ import numpy as np
 from shaping.checks import FloatArray
 from shaping.components import Component, load
 from shaping.config import ShapingConfig
-from shaping.errors import RecipeError
 from shaping.estimators.base import AdvantageEstimator
 from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, ShapedGroup
 from shaping.metrics import Metric, merge_metrics
@@ -68,7 +67,7 @@ class ShapingPipeline:
     Args:
         config: the recipe's `shaping`.
     Raises:
-        RecipeError: an unknown kind or option, kinds that exclude each other, or not exactly one deciding reward.
+        RecipeError: an unknown kind or option, or not exactly one deciding reward.
     """
 
     def __init__(self, config: ShapingConfig, *, where: str = "shaping") -> None:
@@ -78,7 +77,6 @@ class ShapingPipeline:
         shapers = [load("shaping.shapers", spec, f"{where}.shapers") for spec in config.shapers]
         self.config = config
         self.components: tuple[Component, ...] = (*rewards, *transforms, estimator, *shapers)
-        _check_conflicts(self.components, where)
         self._rewards: RewardSum = build_rewards(config.rewards, rewards, f"{where}.rewards")
         self._transforms: list[GroupTransform] = [component.build() for component in transforms]
         self._estimator: AdvantageEstimator = estimator.build()
@@ -159,11 +157,3 @@ def _dropped(
         num_scored=scored.group.group_size if scored else 0,
         metrics=metrics | outcome_metrics(drop.reason),
     )
-
-
-def _check_conflicts(components: tuple[Component, ...], where: str) -> None:
-    present = {component.kind for component in components}
-    for component in components:
-        clash = sorted(component.conflicts & present)
-        if clash:
-            raise RecipeError(f"{component.kind} cannot run with {', '.join(clash)}; remove one of them ({where})")

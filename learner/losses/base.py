@@ -21,6 +21,7 @@ class LossInputs:
         loss_mask: bool, tokens trained.
         weights: from the token plans, 1 without any.
         clip_low, clip_high: per-token clip ranges of a token plan; None leaves the loss's own.
+        unclipped: bool, tokens whose ratio must not be clipped in any way, a dual clip included.
         sequence_ids: int64, which sample a token belongs to, for losses on whole sequences.
         num_valid_tokens: trained tokens of the whole update, over all micro-batches and ranks.
     """
@@ -34,6 +35,7 @@ class LossInputs:
     weights: torch.Tensor
     clip_low: torch.Tensor | None
     clip_high: torch.Tensor | None
+    unclipped: torch.Tensor
     sequence_ids: torch.Tensor
     num_valid_tokens: int
 
@@ -48,6 +50,11 @@ class LossOutput:
 
 class PolicyLoss(Protocol):
     """Scored tokens to a loss. Shares of all micro-batches and ranks add up to the loss of the update."""
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """(low, high): ratios outside [1 - low, 1 + high] are clipped where that lowers the gain; (inf, inf): none."""
+        ...
 
     def loss(self, inputs: LossInputs) -> LossOutput: ...
 

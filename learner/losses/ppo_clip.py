@@ -6,7 +6,8 @@ With rho = exp(policy - behavior log-prob), per token:
 
 The behavior log-prob is the sampler's own, so rho also holds the train/rollout mismatch.
 Source: Schulman et al. 2017 (arXiv:1707.06347); clip-higher: Yu et al. 2025 (DAPO, arXiv:2503.14476); dual clip: Ye et
-al. 2020 (arXiv:1912.09729). Deviation: log rho is held in [-20, 20], so that no product of 0 and infinity can arise.
+al. 2020 (arXiv:1912.09729). Deviation: log rho is held in [-20, 20], so that no product of 0 and infinity can arise,
+also for tokens that a token plan leaves unclipped.
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class PPOClip:
     def __init__(self, config: Config) -> None:
         self._config = config
 
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        return self._config.clip_low, self._config.clip_high
+
     def loss(self, inputs: LossInputs) -> LossOutput:
         mask, advantages = inputs.loss_mask, inputs.advantages
         difference = torch.where(mask, inputs.policy_logprobs - inputs.behavior_logprobs, 0.0)
@@ -53,13 +58,14 @@ class PPOClip:
         low = self._config.clip_low if inputs.clip_low is None else inputs.clip_low
         high = self._config.clip_high if inputs.clip_high is None else inputs.clip_high
         clipped = torch.maximum(torch.minimum(ratios, torch.as_tensor(1 + high)), torch.as_tensor(1 - low))
+        clipped = torch.where(inputs.unclipped, ratios, clipped)
         plain_losses, clipped_losses = -advantages * ratios, -advantages * clipped
         losses = torch.maximum(plain_losses, clipped_losses)
         is_clipped = clipped_losses > plain_losses
         is_dual = torch.zeros_like(mask)
         if self._config.dual_clip:
             bound = -advantages * self._config.dual_clip
-            is_dual = (advantages < 0) & (losses > bound)
+            is_dual = (advantages < 0) & (losses > bound) & ~inputs.unclipped
             losses = torch.where(is_dual, bound, losses)
         metrics = mean_metrics(
             {

@@ -1,1 +1,1 @@
-"""Token plans, one file each: per-token weights and clip bounds from detached signals."""
+"""Token plans, one file each: per-token weights, clip ranges and penalties from detached signals."""

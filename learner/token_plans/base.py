@@ -1,6 +1,6 @@
-"""What a token plan is: per-token weights and clip ranges from detached signals."""
+"""What a token plan is: per-token weights, clip ranges and penalties from detached signals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
 
@@ -20,40 +20,48 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSignals:
-    """Trained tokens of the plan's scope, each tensor [N] float32 without gradient; the order means nothing.
+    """Trained tokens of the plan's scope, each tensor [N] without gradient, float32 but for `keys`.
+
+    The order of tokens means nothing.
 
     Args:
         policy_logprobs, policy_entropies: of the current policy.
         behavior_logprobs: from the sampler.
         advantages: after shaping.
+        keys: int64, spread evenly; of the token, the step and the update alone (learner/token_keys.py), for draws.
+        clip_low, clip_high: of the policy loss, which clips ratios outside [1 - clip_low, 1 + clip_high].
     """
 
     policy_logprobs: torch.Tensor
     policy_entropies: torch.Tensor
     behavior_logprobs: torch.Tensor
     advantages: torch.Tensor
+    keys: torch.Tensor
+    clip_low: float
+    clip_high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenWeights:
-    """What a plan decided, each tensor [N] float32 without gradient.
+    """What a plan decided, each tensor [N] without gradient, float32 but for `unclipped`.
 
     Args:
         weights: factors on the token losses, >= 0.
         clip_low, clip_high: clip ranges of these tokens; None leaves them to the loss.
+        unclipped: bool, tokens whose importance ratio the loss must not clip in any way; None: no token.
+        penalties: coefficient of |policy - behavior log-prob| in the token's loss, >= 0; None: no such term.
     """
 
     weights: torch.Tensor
     clip_low: torch.Tensor | None = None
     clip_high: torch.Tensor | None = None
+    unclipped: torch.Tensor | None = None
+    penalties: torch.Tensor | None = None
 
     def part(self, start: int, stop: int) -> "TokenWeights":
         """Those of tokens [start, stop)."""
-        return TokenWeights(
-            weights=self.weights[start:stop],
-            clip_low=None if self.clip_low is None else self.clip_low[start:stop],
-            clip_high=None if self.clip_high is None else self.clip_high[start:stop],
-        )
+        rows = {item.name: getattr(self, item.name) for item in fields(self)}
+        return TokenWeights(**{name: None if row is None else row[start:stop] for name, row in rows.items()})
 
 
 class TokenPlan(Protocol):
@@ -63,3 +71,40 @@ class TokenPlan(Protocol):
     def scope(self) -> Scope: ...
 
     def plan(self, signals: TokenSignals) -> TokenWeights: ...
+
+
+def covariances(signals: TokenSignals) -> torch.Tensor:
+    """Each token's share of the covariance of advantage and log-prob: (A - mean A)(log pi - mean log pi).
+
+    Returns:
+        [N] float64, so that the order of the tokens does not show in the means.
+    Source: Cui et al. 2025 (arXiv:2505.22617), where its mean governs the change of entropy in a step.
+    """
+    advantages, logprobs = signals.advantages.double(), signals.policy_logprobs.double()
+    return (advantages - advantages.mean()) * (logprobs - logprobs.mean())
+
+
+def count_of(share: float, num_tokens: int) -> int:
+    """max(1, floor(share x tokens)). The share is a decimal fraction: 0.29 x 100 counts as 29."""
+    return max(1, int(round(share * num_tokens, 6)))
+
+
+def draw(candidates: torch.Tensor, count: int, keys: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
+    """`count` of the candidates, or all where there are fewer, uniformly and without replacement.
+
+    The same tokens are drawn in any order and in any division of the update. Tokens of one key are drawn together.
+
+    Args:
+        candidates: [N] bool.
+        keys: [N] int64, see `TokenSignals`; those nearest to the seed's word are drawn.
+        seed: >= 0.
+    Returns:
+        [N] bool.
+    """
+    count = min(count, int(candidates.sum()))
+    if count == 0:
+        return torch.zeros_like(candidates)
+    # The golden ratio's digits spread neighbouring seeds over all 64-bit words, here as signed ones.
+    distances = keys ^ (seed * 0x9E3779B97F4A7C15 % 2**64 - 2**63)
+    last = distances[candidates].topk(count, largest=False).values.max()
+    return candidates & (distances <= last)

@@ -31,6 +31,10 @@ class Config:
 
 
 NEEDS = frozenset({Signal.POLICY_ENTROPIES})
+CONFLICTS = {
+    "less": "80/20 trains only tokens of high entropy and LESS changes only advantages of tokens of low entropy, "
+    "so LESS would do next to nothing",
+}
 
 
 class ForkingTokens:

@@ -15,13 +15,16 @@ from learner_builders import make_batch, make_sample
 from learner.collate import Microbatch, collate
 from learner.losses.base import LossInputs, LossOutput
 from learner.regularisers.base import RegulariserInputs
+from learner.token_keys import token_keys
 from learner.token_plans.base import Scope, TokenSignals, TokenWeights
-from shaping.components import ComponentSpec, kinds, load
+from shaping.components import ComponentSpec, declared_conflicts, kinds, load
 from shaping.metrics import Max, Mean, Sum, merge_metrics
 from shaping.signals import Signal
 from shaping.training import TrainingSample
 
 LOSSES, PLANS, REGULARISERS = "learner.losses", "learner.token_plans", "learner.regularisers"
+SEAMS = ("rewards", "transforms", "estimators", "shapers", "schedules", "memories")
+ALL_FOLDERS = (LOSSES, PLANS, REGULARISERS, *(f"shaping.{name}" for name in SEAMS))
 ALL_KINDS = [(folder, kind) for folder in (LOSSES, PLANS, REGULARISERS) for kind in kinds(folder)]
 
 of_losses = pytest.mark.parametrize("kind", kinds(LOSSES))
@@ -91,6 +94,7 @@ def loss_inputs(batch: Microbatch, scores: torch.Tensor, num_valid: int) -> Loss
         weights=batch.loss_mask.float(),
         clip_low=None,
         clip_high=None,
+        unclipped=torch.zeros_like(batch.loss_mask),
         sequence_ids=batch.sequence_ids,
         num_valid_tokens=num_valid,
     )
@@ -108,16 +112,19 @@ def signals_of(samples: Sequence[TrainingSample]) -> TokenSignals:
         policy_entropies=entropies,
         behavior_logprobs=batch.behavior_logprobs[batch.loss_mask],
         advantages=batch.advantages[batch.loss_mask],
+        keys=token_keys(batch, step=3, update=1),
+        clip_low=0.2,
+        clip_high=0.2,
     )
 
 
 def reordered(signals: TokenSignals, order: torch.Tensor) -> TokenSignals:
-    return TokenSignals(**{item.name: getattr(signals, item.name)[order] for item in dataclasses.fields(signals)})
+    return dataclasses.replace(signals, **{name: value[order] for name, value in tensors_of(signals).items()})
 
 
-def tensors_of(weights: TokenWeights) -> dict[str, torch.Tensor]:
-    found = {item.name: getattr(weights, item.name) for item in dataclasses.fields(weights)}
-    return {name: value for name, value in found.items() if value is not None}
+def tensors_of(record: TokenSignals | TokenWeights) -> dict[str, torch.Tensor]:
+    found = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
+    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 @pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
@@ -127,6 +134,14 @@ def test_a_kind_declares_what_it_is_and_needs(folder: str, kind: str) -> None:
     assert component.needs <= set(Signal)
     assert dataclasses.is_dataclass(component.config)
     assert component.config.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
+def test_a_kind_contradicts_kinds_that_exist(folder: str, kind: str) -> None:
+    module = load(folder, ComponentSpec(kind=kind), "test").module
+    declared = declared_conflicts(folder, kind)
+    assert declared == getattr(module, "CONFLICTS", {})
+    assert declared.keys() <= {name for each in ALL_FOLDERS for name in kinds(each)}
 
 
 @of_terms
@@ -200,6 +215,20 @@ def test_only_policy_logprobs_carry_a_gradient(kind: str) -> None:
     assert not build(LOSSES, kind).loss(inputs).loss.requires_grad
 
 
+@of_losses
+@pytest.mark.parametrize("log_ratio", [-2.0, 2.0, 4.0])
+def test_a_policy_loss_clips_no_token_that_a_plan_leaves_unclipped(kind: str, log_ratio: float) -> None:
+    samples = make_batch(4)
+    batch = collate(samples, "packed")
+    scores = torch.stack((batch.behavior_logprobs + log_ratio, torch.ones(batch.num_scored))).requires_grad_()
+    num_valid = int(batch.loss_mask.sum())
+    loss = build(LOSSES, kind)
+    assert min(loss.clip_range) >= 0
+    inputs = dataclasses.replace(loss_inputs(batch, scores, num_valid), unclipped=batch.loss_mask)
+    gradient = gradient_of(loss.loss(inputs), scores)
+    assert bool((gradient[0, batch.loss_mask] != 0).all())
+
+
 @of_plans
 def test_a_plan_gives_every_token_a_weight_without_gradient(kind: str) -> None:
     signals = signals_of(make_batch(4))
@@ -228,7 +257,15 @@ def test_a_plan_permutes_with_its_tokens(kind: str) -> None:
 @pytest.mark.parametrize("num_tokens", [0, 1, 5])
 def test_a_plan_takes_few_equal_and_certain_tokens(kind: str, num_tokens: int) -> None:
     zeros = torch.zeros(num_tokens)
-    signals = TokenSignals(policy_logprobs=zeros, policy_entropies=zeros, behavior_logprobs=zeros, advantages=zeros)
+    signals = TokenSignals(
+        policy_logprobs=zeros,
+        policy_entropies=zeros,
+        behavior_logprobs=zeros,
+        advantages=zeros,
+        keys=torch.arange(num_tokens),
+        clip_low=0.2,
+        clip_high=0.2,
+    )
     for value in tensors_of(build(PLANS, kind).plan(signals)).values():
         assert value.shape == (num_tokens,)
         assert bool(value.isfinite().all())
@@ -237,6 +274,6 @@ def test_a_plan_takes_few_equal_and_certain_tokens(kind: str, num_tokens: int) -
 @of_plans
 def test_a_plan_does_not_change_its_input(kind: str) -> None:
     signals = signals_of(make_batch(3))
-    before = {item.name: getattr(signals, item.name).clone() for item in dataclasses.fields(signals)}
+    before = {name: value.clone() for name, value in tensors_of(signals).items()}
     build(PLANS, kind).plan(signals)
     assert all(torch.equal(getattr(signals, name), value) for name, value in before.items())

@@ -16,8 +16,9 @@ from learner.torch_learner import torch_learner
 from services.catalogue import MetricKind
 from services.catalogue_entries import FAMILIES, catalogue
 from shaping.components import ComponentSpec, kinds, load
-from shaping.config import RewardConfig, SegmentConfig, ShapingConfig
+from shaping.config import RewardConfig, ShapingConfig
 from shaping.groups import DropReason
+from shaping.kernels.base import SegmentRule
 from shaping.metrics import Max, Mean, Metric, Sum
 from shaping.pipeline import ShapingPipeline
 from shaping.records import RolloutGroup
@@ -47,7 +48,7 @@ def rewards_with(kind: str) -> tuple[RewardConfig, ...]:
 
 def shaping_cases() -> list[ShapingConfig]:
     """Each kind of shaping once, otherwise defaults."""
-    segments = SegmentConfig(min_length=2)
+    segments = SegmentRule(min_length=2)
     cases = [ShapingConfig(segments=segments, rewards=rewards_with(kind)) for kind in kinds("shaping.rewards")]
     cases += [
         ShapingConfig(segments=segments, transforms=(ComponentSpec(kind=kind),)) for kind in kinds("shaping.transforms")

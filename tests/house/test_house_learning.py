@@ -92,6 +92,8 @@ def test_all_seams_at_once(policy: Path, tmp_path: Path) -> None:
         tmp_path,
         {
             "run.steps": 4,
+            # forking_tokens contradicts less.
+            "run.force": True,
             "evaluation": {"every_steps": 2, "num_problems": 3},
             "data.evaluation": toy_changes(policy, tmp_path)["data.train"],
             "rollout.plan": {"kind": "hinted_second_round", "target": 1.0},

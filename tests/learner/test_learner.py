@@ -190,9 +190,17 @@ def test_the_reference_stays_where_the_policy_started(tied_policy_path: str) -> 
     assert 0 < values[1] < values[2]
 
 
+TOKEN_PLANS = {
+    "forking_tokens": {},
+    "clip_cov": {"share": 0.2, "lower": -10.0, "upper": 10.0},
+    "kl_cov": {"top_share": 0.2},
+}
+
+
+@pytest.mark.parametrize("kind", TOKEN_PLANS)
 @pytest.mark.parametrize("scope", ["update", "micro_batch"])
-def test_a_token_plan_of_scope_update_does_not_see_micro_batches(scope: str, tied_policy_path: str) -> None:
-    plan = ComponentSpec(kind="forking_tokens", options={"scope": scope})
+def test_a_token_plan_of_scope_update_does_not_see_micro_batches(scope: str, kind: str, tied_policy_path: str) -> None:
+    plan = ComponentSpec(kind=kind, options={"scope": scope, **TOKEN_PLANS[kind]})
     norms = [
         train(tied_policy_path, make_config(token_plans=(plan,), micro_batch_tokens=tokens), make_batch(12))[1][0]
         for tokens in (40, 10_000)
@@ -202,6 +210,15 @@ def test_a_token_plan_of_scope_update_does_not_see_micro_batches(scope: str, tie
         assert small == pytest.approx(whole, rel=1e-5)
     else:
         assert small != pytest.approx(whole, rel=1e-3)
+
+
+def test_clip_cov_drops_its_share_of_the_whole_update(tied_policy_path: str) -> None:
+    samples = make_batch(12)
+    plan = ComponentSpec(kind="clip_cov", options=TOKEN_PLANS["clip_cov"])
+    config = make_config(token_plans=(plan,), micro_batch_tokens=40)
+    _, (result,) = train(tied_policy_path, config, samples)
+    num_valid = result.num_valid_tokens
+    assert result.metrics["learner_token_weight_mean"] == pytest.approx(1 - num_valid // 5 / num_valid, abs=1e-9)
 
 
 def test_an_update_without_trained_tokens_changes_no_metric_into_zero(tied_policy_path: str) -> None:

@@ -27,6 +27,7 @@ def fixture_inputs(**changes: object) -> LossInputs:
         "weights": torch.ones(8),
         "clip_low": None,
         "clip_high": None,
+        "unclipped": torch.zeros(8, dtype=torch.bool),
         "sequence_ids": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]),
         "num_valid_tokens": 8,
     }
@@ -41,6 +42,7 @@ def one_token(*, log_ratio: float, advantage: float) -> LossInputs:
         advantages=torch.tensor([advantage]),
         loss_mask=torch.ones(1, dtype=torch.bool),
         weights=torch.ones(1),
+        unclipped=torch.zeros(1, dtype=torch.bool),
         sequence_ids=torch.zeros(1, dtype=torch.int64),
         num_valid_tokens=1,
     )
@@ -94,6 +96,33 @@ def test_per_token_clip_ranges_replace_the_losss_own() -> None:
     output = build(Config()).loss(inputs)
     assert output.metrics["learner_clip_high_share"] == Mean(2.0, 8.0)
     assert output.metrics["learner_clip_low_share"] == Mean(1.0, 8.0)
+
+
+def test_unclipped_tokens_have_the_plain_loss_whatever_the_ranges_are() -> None:
+    # tokens 1 (A = 1, ratio 1.2214) and 4 (A = -1, ratio 0.81873) leave a range of 0.05, and so does token 0 (1.05127)
+    narrow = Config(clip_low=0.05, clip_high=0.05)
+    inputs = fixture_inputs(unclipped=torch.arange(8) != 0)
+    output = build(narrow).loss(inputs)
+    assert output.metrics["learner_clip_high_share"] == Mean(1.0, 8.0)
+    assert output.metrics["learner_clip_low_share"] == Mean(0.0, 8.0)
+    # -1.05 instead of -1.05127 for token 0
+    assert float(output.loss.detach()) == pytest.approx(-0.0371876 + 0.00127 / 8, abs=1e-6)
+    (gradient,) = torch.autograd.grad(output.loss, inputs.policy_logprobs)
+    expected = -ADVANTAGES * (POLICY - BEHAVIOR).exp() / 8
+    expected[0] = 0
+    torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_an_unclipped_token_escapes_the_dual_clip_too() -> None:
+    inputs = dataclasses.replace(one_token(log_ratio=math.log(50.0), advantage=-1.0), unclipped=torch.ones(1).bool())
+    output = build(Config(dual_clip=10.0)).loss(inputs)
+    assert float(output.loss.detach()) == pytest.approx(50.0, rel=1e-5)
+    assert output.metrics["learner_clip_dual_share"] == Mean(0.0, 1.0)
+    assert float(torch.autograd.grad(output.loss, inputs.policy_logprobs)[0]) == pytest.approx(50.0, rel=1e-5)
+
+
+def test_the_loss_says_what_it_clips() -> None:
+    assert build(Config(clip_low=0.1, clip_high=0.3)).clip_range == (0.1, 0.3)
 
 
 def test_weights_scale_token_losses() -> None:

@@ -1,15 +1,27 @@
 import pytest
 import torch
+from group_builders import make_group, make_rollout
 from learner_builders import make_batch, make_sample
 
 from learner.collate import Microbatch, collate
 from learner.config import KLConfig, LearnerConfig
 from learner.losses.base import LossInputs, LossOutput
-from learner.objective import UpdateCounts, build_objective, combine_weights, micro_batch_loss, trained_signals
-from learner.token_plans.base import TokenWeights
+from learner.objective import (
+    UpdateCounts,
+    build_objective,
+    combine_weights,
+    micro_batch_loss,
+    plan_weights,
+    trained_signals,
+)
+from learner.token_keys import token_keys
+from learner.token_plans.base import Scope, TokenSignals, TokenWeights
 from shaping.components import ComponentSpec
+from shaping.config import ShapingConfig
 from shaping.errors import RecipeError
+from shaping.kernels.base import SegmentRule
 from shaping.metrics import Metric
+from shaping.pipeline import ShapingPipeline, TrainableGroup
 
 
 def random_scores(batch: Microbatch, seed: int = 0) -> torch.Tensor:
@@ -114,6 +126,46 @@ def test_weights_multiply_and_the_last_clip_range_stands() -> None:
     assert combined.weights.tolist() == [3.0, 0.0]
     assert combined.clip_low is not None and combined.clip_low.tolist() == pytest.approx([0.2, 0.2])
     assert combined.clip_high is None
+    assert combined.unclipped is None and combined.penalties is None
+
+
+def test_penalties_add_and_one_plan_is_enough_to_unclip() -> None:
+    ones = torch.ones(2)
+    first = TokenWeights(weights=ones, unclipped=torch.tensor([True, False]), penalties=torch.tensor([0.5, 0.0]))
+    second = TokenWeights(weights=ones, clip_high=ones, penalties=torch.tensor([0.25, 1.0]))
+    third = TokenWeights(weights=ones, unclipped=torch.tensor([False, False]))
+    for parts in ((first, second, third), (third, second, first)):
+        combined = combine_weights(parts, 2, torch.device("cpu"))
+        assert combined.penalties is not None and combined.penalties.tolist() == [0.75, 1.0]
+        assert combined.unclipped is not None and combined.unclipped.tolist() == [True, False]
+        assert combined.clip_high is ones
+
+
+def test_a_part_of_the_weights_is_that_of_its_tokens() -> None:
+    whole = TokenWeights(weights=torch.arange(4.0), unclipped=torch.tensor([True, False, True, False]))
+    part = whole.part(1, 3)
+    assert part.weights.tolist() == [1.0, 2.0]
+    assert part.unclipped is not None and part.unclipped.tolist() == [False, True]
+    assert part.penalties is None and part.clip_low is None
+
+
+def test_penalties_pull_trained_tokens_back_to_the_sampler() -> None:
+    # drift +0.5 on all of 4 trained tokens, coefficients 1, 2, 0, 3, weights 1, 1, 1, 0.5:
+    # (1 + 2 + 0 + 1.5) x 0.5 / 4, and gradient coefficient x weight x sign / 4; 2 hint tokens are left alone
+    batch = collate([make_sample(num_hint=2, num_response=4, advantage=0.0)], "packed")
+    scores = torch.stack((batch.behavior_logprobs + 0.5, torch.ones(6))).requires_grad_()
+    weights = TokenWeights(weights=torch.tensor([1, 1, 1, 0.5]), penalties=torch.tensor([1.0, 2, 0, 3]))
+    counts = UpdateCounts(num_valid_tokens=4, num_hint_tokens=2)
+    for sign in (1, -1):
+        moved = torch.stack((batch.behavior_logprobs + 0.5 * sign, torch.ones(6))).requires_grad_()
+        total, metrics = micro_batch_loss(build_objective(LearnerConfig()), batch, moved, None, weights, counts, 0)
+        (gradient,) = torch.autograd.grad(total, moved)
+        assert float(total.detach()) == pytest.approx(4.5 * 0.5 / 4)
+        assert metrics["learner_drift_loss"].value == pytest.approx(4.5 * 0.5 / 4)
+        assert gradient[0].tolist() == pytest.approx([0, 0, 0.25 * sign, 0.5 * sign, 0, 0.375 * sign])
+    plain = TokenWeights(weights=torch.ones(4))
+    _, metrics = micro_batch_loss(build_objective(LearnerConfig()), batch, scores, None, plain, counts, 0)
+    assert "learner_drift_loss" not in metrics
 
 
 def test_plans_see_the_trained_tokens_without_gradient() -> None:
@@ -121,6 +173,37 @@ def test_plans_see_the_trained_tokens_without_gradient() -> None:
     signals = trained_signals(batch, random_scores(batch))
     assert signals.shape == (4, 4)
     assert not signals.requires_grad
+
+
+class RememberedSignals:
+    """A plan that changes nothing and keeps what it was asked."""
+
+    scope = Scope.MICRO_BATCH
+
+    def plan(self, signals: TokenSignals) -> TokenWeights:
+        self.signals = signals
+        return TokenWeights(weights=torch.ones_like(signals.advantages))
+
+
+def test_plans_see_the_advantages_that_less_has_shaped_and_the_clip_range_of_the_loss() -> None:
+    # one correct and one wrong response; 1 2 is shared: 0; everything else keeps +-0.70711 (see test_pipeline.py)
+    responses = {5: [1, 2, 9, 3, 4, 9], 6: [1, 2, 9, 7, 8, 9]}
+    rollouts = [
+        make_rollout(ids, entropies=[float(token == 9) for token in ids], text=f"\\boxed{{{value}}}")
+        for value, ids in responses.items()
+    ]
+    pipeline = ShapingPipeline(ShapingConfig(segments=SegmentRule(min_length=2)))
+    shaped = pipeline.shape((make_group(rollouts),))
+    assert isinstance(shaped, TrainableGroup)
+    batch = collate(list(shaped.samples), "packed")
+    plan, signals = RememberedSignals(), trained_signals(batch, random_scores(batch))
+    loss = build_objective(
+        LearnerConfig(loss=ComponentSpec(kind="ppo_clip", options={"clip_low": 0.1, "clip_high": 0.3}))
+    ).loss
+    plan_weights(plan, signals, token_keys(batch, step=0, update=0), loss)
+    wanted = 0.70711 * torch.tensor([0.0, 0, 1, 1, 1, 1, 0, 0, -1, -1, -1, -1])
+    torch.testing.assert_close(plan.signals.advantages, wanted, atol=1e-5, rtol=0)
+    assert (plan.signals.clip_low, plan.signals.clip_high) == (0.1, 0.3)
 
 
 class GradientThroughEntropies:

@@ -235,19 +235,6 @@ def test_source_says_before_reading_whether_it_has_solution_steps(kind: str) -> 
     assert named.module.supplies_steps(named.config) is True
 
 
-def test_kinds_that_exclude_each_other_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A plug-in of a user: one file in the folder is all it takes.
-    (tmp_path / "lonely.py").write_text(
-        "from dataclasses import dataclass\nNEEDS = frozenset()\nCONFLICTS = frozenset({'less'})\n"
-        "@dataclass(frozen=True)\nclass Config:\n    pass\n"
-        "def build(config):\n    return None\n"
-    )
-    package = __import__("shaping.shapers", fromlist=["shapers"])
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    message = refusal({"shaping.shapers": ["less", "lonely"]})
-    assert "lonely" in message and "cannot run with less" in message
-
-
 def test_sequence_longer_than_the_models_positions_is_refused(tmp_path: Path) -> None:
     model = write_model(tmp_path, max_position_embeddings=39)
     message = refusal({"model.path": model})

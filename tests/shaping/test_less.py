@@ -1,18 +1,14 @@
-"""Laws of the LESS multipliers: hand-worked groups, the golden groups and a brute-force oracle."""
+"""LESS by hand: small groups whose every multiplier follows from a line of arithmetic, on both backends.
 
-from itertools import pairwise
-from pathlib import Path
+Golden groups and oracles are in `test_less_exact.py`, laws and errors in `test_less_laws.py`.
+"""
+
 from typing import Any
 
 import numpy as np
-import pytest
-from containment_oracle import oracle_multipliers
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from shaping.less import multipliers
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "less_golden.npz"
+from shaping.less import LessOptions, analyze, multipliers, shape_advantages
+from shaping.support import SegmentClass
 
 # Two alphabets of phrases: low tokens at entropy 0, a fork token of entropy 1 behind each phrase.
 PHRASE_A, PHRASE_B, PHRASE_C = [1, 2, 3], [4, 5, 6], [7, 8, 9]
@@ -26,12 +22,20 @@ def respond(*phrases: list[int]) -> tuple[list[int], list[float]]:
 
 
 def group_multipliers(group: list[tuple[list[int], list[float]]], correct: list[bool], **options: Any) -> list[Any]:
-    """The rows, rounded to four digits for comparison with numbers worked by hand."""
+    """The rows of both backends, rounded to four digits for comparison with numbers worked by hand."""
     arguments = {"min_length": 3, "quantile": 0.8} | options
-    rows = multipliers(
-        [np.array(ids, np.int64) for ids, _ in group], [np.array(h) for _, h in group], correct, **arguments
-    )
-    return [row.astype(np.float64).round(4).tolist() for row in rows]
+    found = []
+    for backend in ("numba", "numpy"):
+        rows = multipliers(
+            [np.array(ids, np.int64) for ids, _ in group],
+            [np.array(h) for _, h in group],
+            correct,
+            **arguments,
+            backend=backend,
+        )
+        found.append([row.astype(np.float64).round(4).tolist() for row in rows])
+    assert found[0] == found[1]
+    return found[0]
 
 
 def test_a_string_of_one_class_gets_the_share_of_its_class_that_has_it() -> None:
@@ -104,113 +108,96 @@ def test_an_empty_response_counts_in_its_class() -> None:
     assert rows[1] == []
 
 
-def test_no_multiplier_exceeds_one_and_rows_are_float32() -> None:
-    rows = multipliers([np.arange(9)] * 3, [np.linspace(0, 1, 9)] * 3, [True, True, False], min_length=2)
-    assert all(row.dtype == np.float32 and row.max() <= 1 and row.min() >= 0 for row in rows)
+def test_kgrams_match_where_runs_only_overlap() -> None:
+    # 3-grams 1 2 3, 2 3 4 and 2 3 4, 3 4 5: 2 3 4 is in both classes; tokens 1 and 5 have a gram of their own, 1/1.
+    group = [respond([1, 2, 3, 4]), respond([2, 3, 4, 5])]
+    assert group_multipliers(group, [True, False], match="kgram") == [[1.0, 0.0, 0.0, 0.0, 1.0], [0.0] * 3 + [1.0] * 2]
+    # In one class: 2 3 4 is in 2 of 2, the grams around it in 1 of 2; forks 1/2.
+    assert group_multipliers(group, [True, True], match="kgram")[0] == [0.5, 1.0, 1.0, 1.0, 0.5]
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    if not GOLDEN.exists():
-        pytest.skip(f"the golden groups lie beside the project and are absent: {GOLDEN.name}")
-    with np.load(GOLDEN) as arrays:
-        return dict(arrays)
+def test_the_threshold_may_be_that_of_the_whole_group() -> None:
+    # Alone each row of four has its maximum as threshold (entry 3), so all is low: 1/2. Together the entry is
+    # round(0.8 * 8) = 6 of 0 0 0 1 1 1 5 9: the 9 is above it.
+    group = [([1, 2, 3, 4], [0.0, 0.0, 0.0, 5.0]), ([11, 12, 13, 14], [1.0, 1.0, 1.0, 9.0])]
+    assert group_multipliers(group, [True, True]) == [[0.5] * 4, [0.5] * 4]
+    assert group_multipliers(group, [True, True], scope="group") == [[0.5] * 4, [0.5] * 3 + [1.0]]
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_golden_groups_are_matched_exactly_in_any_order(golden: dict[str, np.ndarray], shuffled: bool) -> None:
-    token_offsets = np.concatenate([[0], np.cumsum(golden["response_lengths"])])
-    group_offsets = np.concatenate([[0], np.cumsum(golden["group_sizes"])])
-    rng = np.random.default_rng(0)
-    for index, (start, stop) in enumerate(pairwise(group_offsets)):
-        rows = rng.permutation(np.arange(start, stop)) if shuffled else np.arange(start, stop)
-        slices = [slice(token_offsets[row], token_offsets[row + 1]) for row in rows]
-        found = multipliers(
-            [golden["tokens"][each] for each in slices],
-            [golden["entropies"][each] for each in slices],
-            golden["correct"][rows],
-            min_length=int(golden["mu"][index]),
-        )
-        for each, row in zip(slices, found, strict=True):
-            np.testing.assert_array_equal(row, golden["containment_multiplier"][each], err_msg=f"group {index}")
+def test_compat_stops_at_the_first_container() -> None:
+    # A lies in a longer run of a right and of a wrong rollout. Containment: shared. Compat meets the right one first:
+    # A is in two right rollouts, 2/2; what no match wrote keeps 1/N.
+    group = [respond(PHRASE_A), respond([50, *PHRASE_A]), respond([60, *PHRASE_A])]
+    correct = [True, True, False]
+    assert group_multipliers(group, correct) == [[0.0] * 3 + [0.5], [0.5, *[0.0] * 3, 0.5], [1.0, *[0.0] * 3, 1.0]]
+    assert group_multipliers(group, correct, mode="compat") == [[1.0] * 3 + [0.5], [0.5, *[1.0] * 3, 0.5], [1.0] * 5]
 
 
-@st.composite
-def small_groups(draw: st.DrawFn) -> dict[str, Any]:
-    """Groups over few letters and few entropy values, so that containment, ties and nesting are common."""
-    letters, size = draw(st.integers(1, 3)), draw(st.integers(1, 4))
-    lengths = [draw(st.integers(0, 16)) for _ in range(size)]
-    return {
-        "responses": [draw(st.lists(st.integers(0, letters), min_size=n, max_size=n)) for n in lengths],
-        "entropies": [draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=n, max_size=n)) for n in lengths],
-        "correct": draw(st.lists(st.booleans(), min_size=size, max_size=size)),
-        "min_length": draw(st.integers(1, 4)),
-        "quantile": draw(st.sampled_from([0.5, 0.8, 0.9])),
-        "membership": draw(st.sampled_from(["lt", "le"])),
-        "outside": draw(st.sampled_from(["share", "keep"])),
+def test_compat_keeps_one_position_per_response() -> None:
+    # A is in 2 of 2 rollouts, and twice in the first: the last match that is written records its first place.
+    group = [respond(PHRASE_A, PHRASE_A), respond(PHRASE_A)]
+    assert group_multipliers(group, [True, True])[0] == [1.0] * 3 + [0.5] + [1.0] * 3 + [0.5]
+    assert group_multipliers(group, [True, True], mode="compat")[0] == [1.0] * 3 + [0.5] * 5
+
+
+def test_compat_shrinks_a_key_to_the_shorter_string() -> None:
+    # A B is in both right rollouts, A in the wrong one too. Compat moves the key from A B to A: B falls back to 1/2.
+    group = [respond([*PHRASE_A, *PHRASE_B]), respond([*PHRASE_A, *PHRASE_B]), respond(PHRASE_A)]
+    correct = [True, True, False]
+    assert group_multipliers(group, correct)[0] == [0.0] * 3 + [1.0] * 3 + [0.5]
+    assert group_multipliers(group, correct, mode="compat")[0] == [0.0] * 3 + [0.5] * 3 + [0.5]
+
+
+def test_compat_depends_on_the_order_of_responses() -> None:
+    # Of the right rollouts' longer runs around A the first one in the list is the container: the other one gets 1/3.
+    a, first, second = respond(PHRASE_A), respond([50, *PHRASE_A]), respond([60, *PHRASE_A])
+    straight = group_multipliers([a, first, second], [True] * 3, mode="compat")
+    turned = group_multipliers([a, second, first], [True] * 3, mode="compat")
+    assert straight[1] == turned[1] == [0.3333, *[0.6667] * 3, 0.3333]
+    assert straight[2] == turned[2] == [0.3333] * 5
+
+
+def test_compat_too_can_keep_low_tokens_outside_segments() -> None:
+    # Nothing matches: 1/2 on the segment's tokens; the fork at the threshold is low and in no segment.
+    group = [respond(PHRASE_A), respond(PHRASE_B)]
+    assert group_multipliers(group, [True, True], mode="compat") == [[0.5] * 4] * 2
+    assert group_multipliers(group, [True, True], mode="compat", outside="keep") == [[0.5] * 3 + [1.0]] * 2
+
+
+def test_compat_leaves_rows_of_no_advantage_alone() -> None:
+    factors = [np.array([0.5, 0.0], np.float32)] * 3
+    rows = [np.array(row, np.float32) for row in ([2.0, -2.0], [4e-9, -5e-9], [5e-9, -6e-9])]
+    # 4e-9 + 5e-9 is below 1e-8, 5e-9 + 6e-9 is not.
+    shaped = shape_advantages(factors, rows, mode="compat")
+    assert shaped[0].tolist() == [1.0, 0.0]
+    assert shaped[1].tolist() == rows[1].tolist()
+    assert shaped[2].tolist() == [np.float32(2.5e-9), 0.0]
+    assert shape_advantages(factors, rows, mode="containment")[1].tolist() == [np.float32(2e-9), 0.0]
+    assert not any(np.shares_memory(out, row) for out, row in zip(shaped, rows, strict=True))
+
+
+def test_an_analysis_says_who_has_what() -> None:
+    # Right: A B and A C; wrong: C and an empty one. Of the right ones' tokens A is repeated, B unique, C shared.
+    group = [respond(PHRASE_A, PHRASE_B), respond(PHRASE_A, PHRASE_C), respond(PHRASE_C), ([], [])]
+    correct = [True, True, False, False]
+    found = analyze([ids for ids, _ in group], [nats for _, nats in group], correct)
+    assert not found.support.segments
+    found = analyze([ids for ids, _ in group], [nats for _, nats in group], correct, LessOptions(min_length=3))
+    assert [row.tolist() for row in found.multipliers][:2] == [
+        [1.0] * 3 + [0.5] + [0.5] * 3 + [0.5],
+        [1.0] * 3 + [0.5] + [0.0] * 3 + [0.5],
+    ]
+    counts = found.counts
+    # 20 tokens, all low (every threshold is 1.0); the five forks tie with it and are in no segment.
+    assert (counts.num_tokens, counts.num_low, counts.num_ties, counts.num_stray) == (20, 20, 5, 5)
+    assert counts.num_segment_tokens == {
+        SegmentClass.CORRECT_ONLY: 6,
+        SegmentClass.INCORRECT_ONLY: 0,
+        SegmentClass.SHARED: 6,
+        SegmentClass.UNIQUE: 3,
     }
-
-
-def run(group: dict[str, Any]) -> list[np.ndarray]:
-    arrays = {
-        "responses": [np.array(row, np.int32) for row in group["responses"]],
-        "entropies": [np.array(row, np.float32) for row in group["entropies"]],
-    }
-    return multipliers(**(group | arrays))
-
-
-@settings(max_examples=300, deadline=None)
-@given(small_groups())
-def test_the_index_equals_comparing_everything_with_everything(group: dict[str, Any]) -> None:
-    for row, wanted in zip(run(group), oracle_multipliers(**group), strict=True):
-        np.testing.assert_array_equal(row, wanted)
-
-
-@settings(max_examples=100, deadline=None)
-@given(small_groups(), st.randoms(use_true_random=False))
-def test_rows_follow_their_responses_in_any_order(group: dict[str, Any], rng: Any) -> None:
-    order = list(range(len(group["correct"])))
-    rng.shuffle(order)
-    per_row = ("responses", "entropies", "correct")
-    shuffled = group | {name: [group[name][i] for i in order] for name in per_row}
-    rows = run(group)
-    for row, source in zip(run(shuffled), order, strict=True):
-        np.testing.assert_array_equal(row, rows[source])
-
-
-@settings(max_examples=50, deadline=None)
-@given(small_groups())
-def test_renaming_tokens_changes_nothing(group: dict[str, Any]) -> None:
-    renamed = group | {"responses": [[2**31 - 1 - 7 * token for token in row] for row in group["responses"]]}
-    for row, wanted in zip(run(renamed), run(group), strict=True):
-        np.testing.assert_array_equal(row, wanted)
-
-
-def refuse(match: str, **changes: Any) -> None:
-    group: dict[str, Any] = {
-        "responses": [np.arange(4), np.arange(4)],
-        "entropies": [np.zeros(4), np.zeros(4)],
-        "correct": [True, False],
-    }
-    with pytest.raises(ValueError, match=match):
-        multipliers(**(group | changes))
-
-
-def test_what_is_no_group_is_refused() -> None:
-    refuse("at least one response", responses=[], entropies=[], correct=[])
-    refuse("one entry per rollout", correct=[True])
-    refuse("one entry per rollout", entropies=[np.zeros(4)])
-    refuse(r"one entry per token, got shape \(3,\) for 4 tokens \(response 1\)", entropies=[np.zeros(4), np.zeros(3)])
-    refuse(r"finite, found NaN or infinity \(response 0\)", entropies=[np.array([0, np.nan, 0, 0]), np.zeros(4)])
-    refuse("finite", entropies=[np.zeros(4), np.array([0, 0, -np.inf, 0])])
-    refuse("integer array", responses=[np.arange(4.0), np.arange(4)])
-    refuse("32 bits", responses=[np.arange(4) + 2**40, np.arange(4)])
-    refuse("correct must be boolean", correct=[1.0, 0.0])
-
-
-def test_options_that_do_not_exist_are_refused_by_name() -> None:
-    refuse("mode must be one of containment, got 'compat'", mode="compat")
-    refuse("outside must be one of share, keep", outside="drop")
-    refuse('membership must be "lt" or "le"', membership="<")
-    refuse("min_length must be >= 1", min_length=0)
-    refuse("quantile must be in", quantile=1.0)
+    # Right to right: 3 of 6 tokens each way. Right to wrong: C only, 3 of 6, for one of four pairs. Wrong to right: C
+    # in one of two. Wrong to wrong: the empty one has no C, and no pair of its own.
+    overlaps = (counts.overlap_cc, counts.overlap_cw, counts.overlap_wc, counts.overlap_ww)
+    assert [overlap.share for overlap in overlaps] == [0.5, 0.125, 0.5, 0.0]
+    assert [overlap.num_pairs for overlap in overlaps] == [2, 4, 2, 1]

@@ -5,9 +5,10 @@ import pytest
 from group_builders import make_group, make_prompt, make_rollout
 
 from shaping.components import ComponentSpec
-from shaping.config import RewardConfig, SegmentConfig, ShapingConfig
+from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
 from shaping.groups import DropReason, ScoredGroup
+from shaping.kernels.base import SegmentRule
 from shaping.metrics import metric_values
 from shaping.pipeline import DroppedGroup, ShapingPipeline, TrainableGroup
 from shaping.records import Rollout, StopReason
@@ -17,7 +18,7 @@ LESS, UNIFORM = ComponentSpec(kind="less"), ComponentSpec(kind="uniform")
 
 
 def make_pipeline(**changes: object) -> ShapingPipeline:
-    fields: dict[str, object] = {"segments": SegmentConfig(min_length=2)}
+    fields: dict[str, object] = {"segments": SegmentRule(min_length=2)}
     return ShapingPipeline(ShapingConfig(**(fields | changes)))  # type: ignore[arg-type]
 
 
@@ -52,7 +53,7 @@ def test_uniform_shaping_keeps_the_base_advantages() -> None:
 def test_multipliers_of_several_shapers_multiply() -> None:
     group = make_group([answer(5), answer(5, [1, 2, 9, 5, 6, 9]), answer(6, [7, 8, 9, 7, 7, 9])])
     once = make_pipeline(shapers=(LESS,)).shape((group,))
-    twice = make_pipeline(shapers=(LESS, LESS, UNIFORM), segments=SegmentConfig(min_length=2)).shape((group,))
+    twice = make_pipeline(shapers=(LESS, LESS, UNIFORM), segments=SegmentRule(min_length=2)).shape((group,))
     assert isinstance(once, TrainableGroup)
     assert isinstance(twice, TrainableGroup)
     for row, square in zip(once.shaped.multipliers, twice.shaped.multipliers, strict=True):
@@ -120,7 +121,7 @@ def test_a_group_whose_signal_less_takes_away_has_none() -> None:
     rollouts = [make_rollout(same, entropies=[0.0, 0.0, 0.0, 0.5], text=f"\\boxed{{{value}}}") for value in (5, 6)]
     kept = make_pipeline(drop_without_signal=True).shape((make_group(rollouts),))
     assert isinstance(kept, TrainableGroup)
-    le = SegmentConfig(min_length=2, membership="le")
+    le = SegmentRule(min_length=2, membership="le")
     gone = make_pipeline(drop_without_signal=True, segments=le).shape((make_group(rollouts),))
     assert isinstance(gone, DroppedGroup)
     assert gone.drop.reason is DropReason.NO_SIGNAL
@@ -164,7 +165,7 @@ def test_needs_are_those_of_all_components() -> None:
     [
         ({"estimator": ComponentSpec(kind="grop")}, r"did you mean 'grpo'\? \(shaping.estimator\)"),
         ({"shapers": (ComponentSpec(kind="less", options={"outsid": "keep"}),)}, "did you mean 'outside'"),
-        ({"shapers": (ComponentSpec(kind="less", options={"mode": "compat"}),)}, "mode must be one of containment"),
+        ({"shapers": (ComponentSpec(kind="less", options={"mode": "greedy"}),)}, "one of containment, compat, got"),
         ({"transforms": (ComponentSpec(kind="dropp"),)}, "no transforms kind 'dropp'"),
         ({"rewards": (RewardConfig(kind="format"),)}, "exactly one reward must decide"),
     ],

@@ -11,15 +11,17 @@ import pytest
 from group_builders import VOCAB_SIZE, make_group, make_prompt, make_rollout, make_scored, make_segmented
 
 from shaping.components import ComponentSpec
-from shaping.config import RewardConfig, SegmentConfig, ShapingConfig
+from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import DataError, EngineRefused, RecipeError, RecordError, RunFailed
-from shaping.groups import Drop, DropReason, Segment, SegmentClass, ShapedGroup, Verdict, VerdictStatus
+from shaping.groups import Drop, DropReason, SegmentedGroup, ShapedGroup, Verdict, VerdictStatus
+from shaping.kernels.base import SegmentRule
 from shaping.metrics import Max, Mean, Sum
 from shaping.pipeline import DroppedGroup, ShapingPipeline, TrainableGroup
 from shaping.records import EntropySource, GroupRequest, Sampling, VersionSpan, merge_rounds
 from shaping.rewards.base import RewardResult
 from shaping.samples import to_samples
 from shaping.shapers.base import ShaperResult
+from shaping.support import Segments
 from shaping.training import (
     BucketLayout,
     StepResult,
@@ -83,7 +85,7 @@ RECORDS: list[Any] = [
     WeightChannel(backend="gloo", address="127.0.0.1", port=1, world_size=2, first_rank=1),
     StepResult(policy_version=1, num_updates=2, num_valid_tokens=3, metrics={"a": 1.0}),
     ShapingConfig(),
-    SegmentConfig(),
+    SegmentRule(),
     ComponentSpec(kind="less", options={"outside": "keep"}),
 ]
 
@@ -128,7 +130,18 @@ ROLLOUT = make_rollout([1, 2, 3])
 SCORED, SEGMENTED, SHAPED, SAMPLE = make_scored(), make_segmented(), make_shaped(), make_sample()
 SPANS = (VersionSpan(start=0, stop=2, policy_version=1), VersionSpan(start=2, stop=3, policy_version=2))
 FALLING_SPANS = (SPANS[0], replace(SPANS[1], policy_version=0))
-SEGMENT = Segment(start=0, stop=2, segment_class=SegmentClass.UNIQUE, num_correct=1, num_incorrect=0, multiplier=1.0)
+
+
+def replace_support(**fields: Any) -> SegmentedGroup:
+    return replace(SEGMENTED, support=replace(SEGMENTED.support, **fields))
+
+
+def segments_of(*ranges: tuple[int, int, int]) -> Segments:
+    """Segments (row, start, stop), each of one correct rollout."""
+    rows, starts, stops = np.array(ranges, np.int32).T
+    ones = np.ones(len(ranges), np.int32)
+    return Segments(rows=rows, starts=starts, stops=stops, num_correct=ones, num_incorrect=0 * ones)
+
 
 BROKEN: list[tuple[str, Callable[[], Any]]] = [
     ("prompt_id must not be empty", lambda: make_prompt(prompt_id="")),
@@ -169,15 +182,11 @@ BROKEN: list[tuple[str, Callable[[], Any]]] = [
         lambda: replace(SCORED, verdicts=(SCORED.verdicts[0], Verdict(status=VerdictStatus.CRASHED))),
     ),
     ("excluded rollouts must have no verdict", lambda: replace(SCORED, excluded=SCORED.verdicts[:1])),
-    ("thresholds must be float32 of shape", lambda: replace(SEGMENTED, thresholds=floats(0))),
-    ("segments must have 2 rows", lambda: replace(SEGMENTED, segments=((),))),
-    ("segments must be ordered and inside", lambda: replace(SEGMENTED, segments=((SEGMENT, SEGMENT), ()))),
-    ("segments must be ordered and inside", lambda: replace(SEGMENTED, segments=((replace(SEGMENT, stop=4),), ()))),
-    ("token_support must have 2 rows", lambda: replace(SEGMENTED, token_support=())),
-    (
-        "token_support must be int32",
-        lambda: replace(SEGMENTED, token_support=tuple(row.astype(np.int64) for row in SEGMENTED.token_support)),
-    ),
+    ("thresholds must be float32 of shape", lambda: replace_support(thresholds=floats(0))),
+    ("segments must lie inside their response", lambda: replace_support(segments=segments_of((0, 0, 4)))),
+    ("segments must lie inside their response", lambda: replace_support(segments=segments_of((1, 2, 2)))),
+    ("token_support must be int32 of shape", lambda: replace_support(token_support=np.zeros(5, np.int32))),
+    ("token_support must be int32 of shape", lambda: replace_support(token_support=np.zeros(6))),
     ("multipliers must have 2 rows", lambda: replace(SHAPED, multipliers=SHAPED.multipliers[:1])),
     ("advantages must be float32 of shape", lambda: replace(SHAPED, advantages=(floats(1), floats(1, 1, 1)))),
     ("advantages must be finite", lambda: replace(SHAPED, advantages=(floats(1, np.inf, 1), floats(1, 1, 1)))),
@@ -211,8 +220,8 @@ def test_rounds_merge_in_order() -> None:
 @pytest.mark.parametrize(
     ("message", "make"),
     [
-        ("quantile must be in", lambda: SegmentConfig(quantile=0.0)),
-        ("min_length must be >= 1", lambda: SegmentConfig(min_length=0)),
+        ("quantile must be in", lambda: SegmentRule(quantile=0.0)),
+        ("min_length must be >= 1", lambda: SegmentRule(min_length=0)),
         ("rewards must name at least one", lambda: ShapingConfig(rewards=())),
     ],
 )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from group_builders import make_rollout, make_scored, make_segmented
 
+from shaping.checks import split_rows
 from shaping.groups import SegmentedGroup
-from shaping.less import multipliers
+from shaping.less import LessOptions, batch_multipliers, multipliers
 from shaping.metrics import metric_values
 from shaping.shapers import less, uniform
 from shaping.signals import Signal
@@ -73,8 +74,21 @@ def test_less_needs_raw_entropies_and_verdicts() -> None:
 
 
 def test_less_names_the_modes_that_exist() -> None:
-    with pytest.raises(ValueError, match="mode must be one of containment, got 'compat'"):
-        less.Config(mode="compat")
+    with pytest.raises(ValueError, match="mode must be one of containment, compat, got 'greedy'"):
+        less.Config(mode="greedy")
+
+
+def test_compat_multiplies_as_the_front_door_and_leaves_rows_without_advantage_alone() -> None:
+    segmented = make_mixed()
+    arrays, options = segmented.arrays, LessOptions(mode="compat", min_length=segmented.rule.min_length)
+    ids, nats = (split_rows(flat, arrays.lengths) for flat in (arrays.tokens, arrays.entropies))
+    wanted = batch_multipliers([(ids, nats, arrays.correct)], options)[0]
+    shaper = less.build(less.Config(mode="compat"))
+    rows = shaper.multipliers(segmented, constant_rows(segmented, [1, 1e-9, 1])).multipliers
+    assert any((row != 1).any() for row in wanted)
+    for index in (0, 2):
+        np.testing.assert_array_equal(rows[index], wanted[index])
+    assert (rows[1] == 1).all()
 
 
 def test_uniform_changes_nothing() -> None:

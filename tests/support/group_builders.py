@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shaping.config import SegmentConfig
 from shaping.groups import ScoredGroup, SegmentedGroup, Verdict, VerdictStatus
+from shaping.kernels.base import SegmentRule
 from shaping.records import EntropySource, Message, Prompt, Rollout, RolloutGroup, StopReason, VersionSpan
 from shaping.segments import segment_group
 
@@ -74,4 +74,4 @@ def make_scored(
 
 
 def make_segmented(scored: ScoredGroup | None = None, *, min_length: int = 2, quantile: float = 0.8) -> SegmentedGroup:
-    return segment_group(scored or make_scored(), SegmentConfig(min_length=min_length, quantile=quantile))
+    return segment_group(scored or make_scored(), SegmentRule(min_length=min_length, quantile=quantile))

@@ -42,7 +42,11 @@ class Case:
 EVERYTHING = {
     "layout": "packed",
     "micro_batch_tokens": 40,
-    "token_plans": (ComponentSpec(kind="forking_tokens", options={"top_share": 0.4}),),
+    "token_plans": (
+        ComponentSpec(kind="forking_tokens", options={"top_share": 0.4}),
+        ComponentSpec(kind="clip_cov", options={"share": 0.2, "lower": -10.0, "upper": 10.0}),
+        ComponentSpec(kind="kl_cov", options={"top_share": 0.2}),
+    ),
     "regularisers": (
         ComponentSpec(kind="entropy_bonus", options={"coefficient": 0.5}),
         ComponentSpec(kind="hint_nll", options={"gamma": 0.5}),

@@ -1,0 +1,68 @@
+"""KL-Cov: the tokens whose advantage and log-prob covary most are held near the behavior policy; nothing is clipped.
+
+With cov = (A - mean A)(log pi - mean log pi) over the N tokens of the scope, the k = max(1, floor(top_share N)) tokens
+of highest cov have the loss -A rho + beta |log pi - behavior log-prob|, all others -A rho. No ratio is clipped,
+whatever the loss's ranges are: this plan takes the place of clipping.
+beta = 0 reproduces the loss with its clipping off exactly (and the loss as it is where no ratio leaves its range).
+Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl. `top_share` is verl's default and the authors' for
+32B; theirs for 7B is 2e-3. Deviations: the default scope is the whole update (the release takes each micro-batch);
+tokens that tie at the k-th place are drawn by their keys (the release keeps whichever its sort meets first).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from learner.token_plans.base import Scope, TokenSignals, TokenWeights, count_of, covariances, draw
+from shaping.signals import Signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """`beta` penalises the drift of the `top_share` of tokens by covariance."""
+
+    top_share: float = 2e-4
+    beta: float = 1.0
+    scope: Scope = Scope.UPDATE
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top_share <= 1:
+            raise ValueError(f"top_share must be in (0, 1], got {self.top_share}")
+        if self.beta < 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta}")
+
+
+NEEDS = frozenset({Signal.POLICY_LOGPROBS, Signal.BEHAVIOR_LOGPROBS})
+CONFLICTS = {
+    "clip_cov": "Clip-Cov works beside ratio clipping, which KL-Cov turns off; each stands in the other's place",
+}
+
+
+class KLCov:
+    """A penalty on the tokens of highest covariance, and clipping off for all."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @property
+    def scope(self) -> Scope:
+        return self._config.scope
+
+    def plan(self, signals: TokenSignals) -> TokenWeights:
+        weights = torch.ones_like(signals.advantages)
+        unclipped = torch.ones_like(weights, dtype=torch.bool)
+        penalties = self._config.beta * self._selected(signals).to(weights.dtype)
+        return TokenWeights(weights=weights, unclipped=unclipped, penalties=penalties)
+
+    def _selected(self, signals: TokenSignals) -> torch.Tensor:
+        found = covariances(signals)
+        if len(found) == 0:
+            return torch.zeros_like(found, dtype=torch.bool)
+        count = count_of(self._config.top_share, len(found))
+        last = found.topk(count).values[-1]
+        above = found > last
+        return above | draw(found == last, count - int(above.sum()), signals.keys)
+
+
+def build(config: Config) -> KLCov:
+    return KLCov(config)
