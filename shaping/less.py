@@ -12,7 +12,7 @@ Rule "compat": the authors' code (less.md 1.2), greedy in the given order of res
 No multiplier exceeds 1. Source: LESS (arXiv:2512.00908) and the authors' code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -183,17 +183,38 @@ def batch_analyze(groups: Sequence[Group], options: LessOptions | None = None) -
 
 
 def shape_advantages(
-    multipliers: Sequence[FloatArray], advantages: Sequence[FloatArray], *, mode: Mode = "containment"
+    multipliers: Sequence[FloatArray], advantages: Sequence[ArrayLike], *, mode: Mode = "containment"
 ) -> list[FloatArray]:
-    """Advantages after LESS: multiplier times advantage, [T] float32 each.
+    """Advantages after LESS: multiplier times advantage.
 
-    In mode "compat" rows whose absolute advantages add up to less than `ZERO_ROW` are left as they are.
+    Args:
+        multipliers: G arrays [T] float32.
+        advantages: G arrays [T]; used as float32. In mode "compat" rows whose absolute advantages add up to less than
+            `ZERO_ROW` are left as they are.
+    Returns:
+        G arrays [T] float32.
+    Raises:
+        ValueError: rows or tokens that are not as many as those of the multipliers.
     """
     check_choice("mode", mode, Mode)
+    rows = [np.array(row, np.float32) for row in advantages]
+    lengths, wanted = [row.shape for row in rows], [row.shape for row in multipliers]
+    if lengths != wanted:
+        raise ValueError(f"advantages must have one entry per multiplier, got rows of {lengths} for {wanted}")
     return [
-        row.copy() if mode == "compat" and is_zero_row(row) else row * factor
-        for factor, row in zip(multipliers, advantages, strict=True)
+        row if mode == "compat" and is_zero_row(row) else row * factor
+        for factor, row in zip(multipliers, rows, strict=True)
     ]
+
+
+def warm_up(options: LessOptions | None = None) -> None:
+    """Compile, or load from the cache on disk, what these options call: seconds where nothing is cached.
+
+    Call it before the first step, so that no step waits for it.
+    """
+    options = options or LessOptions()
+    tokens = np.arange(options.min_length + 1)
+    batch_analyze([([tokens, tokens], [(tokens == options.min_length).astype(np.float32)] * 2, [True, False])], options)
 
 
 def is_zero_row(advantages: FloatArray) -> bool:
@@ -215,13 +236,14 @@ def _paint_all(
 
 
 def _num_tokens(groups: Sequence[Group]) -> int:
-    return sum(np.size(row) for responses, _, _ in groups for row in responses)
+    # Rows that are no arrays of numbers are refused, with their place, when their group is read.
+    return sum(len(row) for responses, _, _ in groups for row in responses if isinstance(row, Sized))
 
 
 def _split_groups(flat: FloatArray, groups: Sequence[Group]) -> list[list[FloatArray]]:
     rows, start = [], 0
     for responses, _, _ in groups:
-        lengths = [np.size(row) for row in responses]
+        lengths = [len(row) for row in responses if isinstance(row, Sized)]
         stop = start + sum(lengths)
         rows.append(list(split_rows(flat[start:stop], lengths)))
         start = stop
@@ -246,12 +268,14 @@ def _flatten(group: Group, where: str) -> GroupArrays:
         )
     if flags.dtype != np.bool_ and not (flags.dtype.kind in "iu" and np.isin(flags, (0, 1)).all()):
         raise ValueError(f"correct must be boolean, got {flags.dtype} ({where.rstrip(', ')})")
-    ids = [_check_ids(np.asarray(row), f"{where}response {index}") for index, row in enumerate(responses)]
+    ids = [_check_ids(row, f"{where}response {index}") for index, row in enumerate(responses)]
     nats = [
-        _check_entropies(np.asarray(row), len(row_ids), f"{where}response {index}")
+        _check_entropies(row, len(row_ids), f"{where}response {index}")
         for index, (row, row_ids) in enumerate(zip(entropies, ids, strict=True))
     ]
-    flat = np.concatenate(nats, dtype=np.float32, casting="same_kind")
+    with np.errstate(over="ignore"):
+        # What float32 cannot hold becomes infinite, and is refused below.
+        flat = np.concatenate(nats, dtype=np.float32, casting="same_kind")
     offsets = np.zeros(size + 1, np.int64)
     np.cumsum([len(row) for row in ids], out=offsets[1:])
     if not np.isfinite(flat).all():
@@ -266,22 +290,23 @@ def _flatten(group: Group, where: str) -> GroupArrays:
     )
 
 
-def _check_ids(row: NDArray[Any], where: str) -> IntArray:
+def _check_ids(response: ArrayLike, where: str) -> IntArray:
+    row = _as_array(response, where)
     if row.dtype == np.int32 and row.ndim == 1:
         return row
-    if row.size == 0:
+    if row.shape == (0,):
         return np.zeros(0, np.int32)
     if row.ndim != 1 or row.dtype.kind not in "iu":
-        raise ValueError(
-            f"a response must be a one-dimensional integer array, got {row.dtype}{list(row.shape)} ({where})"
-        )
+        found = f"{row.dtype}{list(row.shape)}"
+        raise ValueError(f"a response must be a one-dimensional integer array, got {found} ({where})")
     limits = np.iinfo(np.int32)
     if int(row.min()) < limits.min or int(row.max()) > limits.max:
         raise ValueError(f"token ids must fit 32 bits, got {int(row.min())} to {int(row.max())} ({where})")
     return row.astype(np.int32)
 
 
-def _check_entropies(row: NDArray[Any], num_tokens: int, where: str) -> NDArray[Any]:
+def _check_entropies(entropies: ArrayLike, num_tokens: int, where: str) -> NDArray[Any]:
+    row = _as_array(entropies, where)
     if row.shape != (num_tokens,):
         raise ValueError(
             f"entropies must have one entry per token, got shape {row.shape} for {num_tokens} tokens ({where})"
@@ -289,3 +314,10 @@ def _check_entropies(row: NDArray[Any], num_tokens: int, where: str) -> NDArray[
     if num_tokens and row.dtype.kind not in "fiu":
         raise ValueError(f"entropies must be numbers, got {row.dtype} ({where})")
     return row
+
+
+def _as_array(values: ArrayLike, where: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"a row must hold one number per token, found entries of several lengths ({where})") from error

@@ -13,6 +13,7 @@ from shaping.checks import FloatArray
 from shaping.components import Component, load
 from shaping.config import ShapingConfig
 from shaping.estimators.base import AdvantageEstimator
+from shaping.example_group import example_group
 from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, ShapedGroup
 from shaping.metrics import Metric, merge_metrics
 from shaping.metrics_group import advantage_metrics, outcome_metrics, score_metrics, segment_metrics, verdict_metrics
@@ -86,6 +87,13 @@ class ShapingPipeline:
     def needs(self) -> frozenset[Signal]:
         """Signals that the run must supply; VERDICTS come from the rewards themselves."""
         return frozenset[Signal]().union(*(component.needs for component in self.components))
+
+    def warm_up(self) -> None:
+        """Compile what `shape` will call, or load it from the cache on disk, so that no step waits for it.
+
+        Seconds where nothing is cached.
+        """
+        self._shape(segment_group(example_group(self.config.segments.min_length), self.config.segments))
 
     def score(self, group: RolloutGroup) -> ScoredGroup | Drop:
         """Rewards and verdicts of a group or of one round of it."""

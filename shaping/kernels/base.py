@@ -19,6 +19,8 @@ Outside = Literal["share", "keep"]
 Scope = Literal["response", "group"]
 Match = Literal["segment", "kgram"]
 
+MAX_MIN_LENGTH = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupArrays:
@@ -50,7 +52,7 @@ class SegmentRule:
     Args:
         quantile: in (0, 1). The threshold is the k-th smallest entropy (0-based) of the scope's n tokens,
             k = min(round(quantile * n), n - 1): an order statistic, never interpolated.
-        min_length: shortest segment in tokens (mu), >= 1.
+        min_length: shortest segment in tokens (mu), from 1 to 2**31 - 1.
         membership: "lt": a token equal to the threshold breaks a run; "le": it belongs to the run.
         scope: whose tokens set the threshold: each response's own, or those of the whole group.
         match: "segment": a rollout holds a segment when the whole string lies inside one of its segments; "kgram": the
@@ -64,10 +66,12 @@ class SegmentRule:
     match: Match = "segment"
 
     def __post_init__(self) -> None:
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"quantile must be in (0, 1), got {self.quantile}")
-        if self.min_length < 1:
-            raise ValueError(f"min_length must be >= 1, got {self.min_length}")
+        if not isinstance(self.quantile, int | float) or not 0 < self.quantile < 1:
+            raise ValueError(f"quantile must be in (0, 1), got {self.quantile!r}")
+        if not isinstance(self.min_length, int) or isinstance(self.min_length, bool):
+            raise ValueError(f"min_length must be a whole number, got {self.min_length!r}")
+        if not 1 <= self.min_length <= MAX_MIN_LENGTH:
+            raise ValueError(f"min_length must be >= 1, got {self.min_length}, and at most {MAX_MIN_LENGTH}")
         check_choice("membership", self.membership, Membership)
         check_choice("scope", self.scope, Scope)
         check_choice("match", self.match, Match)

@@ -4,13 +4,10 @@ numba is imported only when kernels are wanted, so that a process that never sha
 """
 
 import importlib.util
-from dataclasses import replace
 from typing import Literal
 
-import numpy as np
-
 from shaping.components import import_module_of
-from shaping.kernels.base import GroupArrays, Kernels, SegmentRule
+from shaping.kernels.base import Kernels
 
 Backend = Literal["auto", "numba", "numpy"]
 
@@ -30,25 +27,3 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
         backend = "numba" if has_numba else "numpy"
     kernels: Kernels = import_module_of("shaping.kernels", _MODULES[backend]).KERNELS
     return kernels
-
-
-def warm_up(rule: SegmentRule, *, compat: bool) -> None:
-    """Compile, or load from numba's cache, what a run with this rule calls. Seconds when nothing is cached.
-
-    Args:
-        compat: also what the authors' matching calls.
-    """
-    tokens = np.array([1, 2, 3, 9, 1, 2, 3, 9], np.int32)
-    group = GroupArrays(
-        tokens=tokens,
-        entropies=(tokens == 9).astype(np.float32),
-        offsets=np.array([0, 4, 8], np.int64),
-        correct=np.array([True, False]),
-    )
-    rule = replace(rule, min_length=2)
-    kernels = load_kernels()
-    multipliers = np.empty(len(tokens), np.float32)
-    for _, support in kernels.find_support([group], rule, np.empty(len(tokens), np.int32)):
-        kernels.paint(group, support, "share", multipliers)
-    if compat:
-        kernels.compat_multipliers([group], rule, "share", multipliers)

@@ -6,8 +6,9 @@ Golden groups and oracles are in `test_less_exact.py`, laws and errors in `test_
 from typing import Any
 
 import numpy as np
+import pytest
 
-from shaping.less import LessOptions, analyze, multipliers, shape_advantages
+from shaping.less import LessOptions, Mode, analyze, multipliers, shape_advantages, warm_up
 from shaping.support import SegmentClass
 
 # Two alphabets of phrases: low tokens at entropy 0, a fork token of entropy 1 behind each phrase.
@@ -201,3 +202,8 @@ def test_an_analysis_says_who_has_what() -> None:
     overlaps = (counts.overlap_cc, counts.overlap_cw, counts.overlap_wc, counts.overlap_ww)
     assert [overlap.share for overlap in overlaps] == [0.5, 0.125, 0.5, 0.0]
     assert [overlap.num_pairs for overlap in overlaps] == [2, 4, 2, 1]
+
+
+@pytest.mark.parametrize("mode", ["containment", "compat"])
+def test_a_warm_up_takes_any_options(mode: Mode) -> None:
+    warm_up(LessOptions(mode=mode, min_length=7, scope="group", membership="le"))

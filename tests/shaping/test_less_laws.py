@@ -13,7 +13,7 @@ from shaping.components import ComponentSpec
 from shaping.config import ShapingConfig
 from shaping.groups import DropReason
 from shaping.kernels.base import SegmentRule
-from shaping.less import LessOptions, analyze, batch_multipliers, multipliers
+from shaping.less import LessOptions, analyze, batch_multipliers, multipliers, shape_advantages
 from shaping.pipeline import DroppedGroup, ShapingPipeline, TrainableGroup
 from shaping.support import SHARED
 
@@ -263,9 +263,26 @@ def test_options_that_do_not_exist_are_refused_by_name() -> None:
     refuse("match must be one of segment, kgram, got 'gram'", match="gram")
     refuse("backend must be one of auto, numba, numpy, got 'cuda'", backend="cuda")
     refuse("min_length must be >= 1, got 0", min_length=0)
-    for quantile in (0.0, 1.0, -0.5, float("nan")):
+    refuse("min_length must be a whole number, got 3.0", min_length=3.0)
+    refuse("got 2147483648, and at most 2147483647", min_length=2**31)
+    for quantile in (0.0, 1.0, -0.5, float("nan"), "0.8"):
         refuse("quantile must be in", quantile=quantile)
 
 
 def test_compat_has_no_kgrams() -> None:
     refuse('match must be "segment" in mode "compat"', mode="compat", match="kgram")
+
+
+def test_entropies_that_float32_cannot_hold_are_refused() -> None:
+    refuse(
+        r"entropies must be finite, got inf at token 1 \(group 0, response 1\)", entropies=[[0] * 4, [0, 1e300, 0, 0]]
+    )
+
+
+def test_a_ragged_row_is_refused_with_its_place() -> None:
+    refuse(r"several lengths \(group 0, response 0\)", responses=[[1, [2]], np.arange(4)])
+
+
+def test_advantages_must_have_the_shape_of_their_multipliers() -> None:
+    with pytest.raises(ValueError, match=r"one entry per multiplier, got rows of \[\(1,\)\] for \[\(3,\)\]"):
+        shape_advantages([np.ones(3, np.float32)], [np.ones(1)])

@@ -1,6 +1,7 @@
 """Compiled: thresholds and maximal low-entropy runs of one group, in one pass over its entropies.
 
 The order statistic comes from a radix selection on the bits of the entropies: linear time, whatever the values.
+Unsigned positions spare the check for negative ones, which keeps loops from running on vectors.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from shaping.support import STRAY
 _TOP_SHIFT = 20
 _TOP_BINS = 1 << 12
 _LOW_BINS = 1 << 10
+_BLOCK_BINS = 32
 
 
 @compiled
@@ -28,11 +30,8 @@ def kth_smallest(values: Array, k: int, candidates: Array, bins: Array) -> np.fl
     for i in range(len(bits)):
         # Signed integers in the order of the floats: the lower 31 bits of a negative number run backwards.
         key = bits[i] ^ ((bits[i] >> 31) & sign)
-        bins[(key >> _TOP_SHIFT) + (_TOP_BINS >> 1)] += 1
-    rank, top = k, 0
-    while rank >= bins[top]:
-        rank -= bins[top]
-        top += 1
+        bins[np.uint64((key >> _TOP_SHIFT) + (_TOP_BINS >> 1))] += 1
+    top, rank = _find_bin(bins, k)
     wanted = np.int32(top - (_TOP_BINS >> 1))
     count = 0
     for i in range(len(bits)):
@@ -45,16 +44,31 @@ def kth_smallest(values: Array, k: int, candidates: Array, bins: Array) -> np.fl
 
 
 @compiled
+def _find_bin(bins: Array, rank: int) -> tuple[int, int]:
+    """The bin that holds the rank-th entry, and the entry's rank inside it; whole blocks are passed at once."""
+    block = 0
+    while True:
+        total = 0
+        for i in range(_BLOCK_BINS):
+            total += bins[block + i]
+        if rank < total:
+            break
+        rank -= total
+        block += _BLOCK_BINS
+    while rank >= bins[block]:
+        rank -= bins[block]
+        block += 1
+    return block, rank
+
+
+@compiled
 def _kth_of_bin(keys: Array, count: int, rank: int, bins: Array) -> int:
     """The k-th smallest of keys with equal top bits, by their middle and then their last ten bits."""
     for shift in (10, 0):
         bins[:_LOW_BINS] = 0
         for i in range(count):
             bins[(keys[i] >> shift) & (_LOW_BINS - 1)] += 1
-        digit = 0
-        while rank >= bins[digit]:
-            rank -= bins[digit]
-            digit += 1
+        digit, rank = _find_bin(bins, rank)
         kept = 0
         for i in range(count):
             key = keys[i]
@@ -116,7 +130,7 @@ def find_runs(
     for i in range(len(offsets) - 1):
         start, stop, limit = offsets[i], offsets[i + 1], thresholds[i]
         num_low, num_ties = 0, 0
-        for t in range(start, stop):
+        for t in range(np.uint64(start), np.uint64(stop)):
             codes[t] = STRAY if entropies[t] <= limit else 0
             num_low += entropies[t] <= limit
             num_ties += entropies[t] == limit
@@ -137,7 +151,7 @@ def _find_edges(entropies: Array, start: int, stop: int, limit: float, edges: Ar
     Without branches: nothing could predict them.
     """
     count, before = 0, 0
-    for t in range(start, stop):
+    for t in range(np.uint64(start), np.uint64(stop)):
         is_low = int(entropies[t] < limit)
         edges[count] = t
         count += is_low ^ before

@@ -102,12 +102,13 @@ def hash_runs(tokens: Array, runs: Array, num_runs: int, prefix: Array) -> None:
     """
     weights = _powers(_BASE, _longest_run(runs, num_runs))
     for r in range(num_runs):
-        row, start, length = np.int64(runs[0, r]), np.int64(runs[1, r]), runs[2, r] - runs[1, r]
+        start, length = np.uint64(runs[1, r]), np.uint64(runs[2, r] - runs[1, r])
+        at = start + np.uint64(runs[0, r])
         value = np.int64(0)
         for i in range(length):
-            prefix[start + row + i] = value
+            prefix[at + i] = value
             value += (np.int64(tokens[start + i]) + 1) * weights[i]
-        prefix[start + row + length] = value
+        prefix[at + length] = value
 
 
 @compiled
@@ -297,11 +298,12 @@ def _candidates(prefix: Array, strings: Array, min_length: int, inverses: Array)
     for c in range(len(strings)):
         num_places += strings[c, LENGTH] - min_length
     candidates = np.empty((2, num_places), np.int32)
-    count = 0
+    count, width = 0, np.uint64(min_length)
     for c in range(len(strings)):
-        start, at, last = strings[c, START], strings[c, AT], strings[c, LENGTH] - min_length
-        for offset in range(1, last + 1):
-            head = _top_bits((prefix[at + offset + min_length] - prefix[at + offset]) * inverses[offset], 49)
+        start, at = np.uint64(strings[c, START]), np.uint64(strings[c, AT])
+        for offset in range(np.uint64(1), np.uint64(strings[c, LENGTH] - min_length + 1)):
+            before = prefix[at + offset]
+            head = _top_bits((prefix[at + offset + width] - before) * inverses[offset], 49)
             candidates[0, count], candidates[1, count] = start + offset, c
             count += (words[head >> 3] >> (head & 7)) & 1
     return candidates[:, :count]

@@ -138,7 +138,7 @@ def _paint_strings(
         start, stop = strings[c, START], strings[c, START] + strings[c, LENGTH]
         base = values[c]
         code = SHARED if base == top else base
-        for t in range(start, stop):
+        for t in range(np.uint64(start), np.uint64(stop)):
             codes[t] = code
         if base < top and (better[c] != NONE or first_match[c] < first_match[c + 1]):
             reach[:] = 0
