@@ -4,11 +4,11 @@ Integers and exact pair sums; shares are formed by whoever merges them (`shaping
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 from shaping.kernels.base import GroupArrays
 from shaping.support import (
-    HELD_COLUMNS,
+    HELD_BY_CORRECT,
+    HELD_BY_INCORRECT,
     SEGMENT_CLASSES,
     SEGMENT_COLUMNS,
     TOKEN_COLUMNS,
@@ -62,7 +62,11 @@ def count_segments(group: GroupArrays, support: GroupSupport) -> SegmentCounts:
     """Totals of a group out of the segments found in it."""
     totals = support.row_totals.sum(0).tolist()
     num_low, num_covered = int(support.num_low.sum()), sum(totals[TOKEN_COLUMNS])
-    overlaps = _overlaps(support.row_totals.tolist(), group.correct.tolist())
+    rows, correct = support.row_totals.tolist(), group.correct.tolist()
+    num_correct = sum(correct)
+    num_incorrect = len(correct) - num_correct
+    from_correct = [row for row, flag in zip(rows, correct, strict=True) if flag]
+    from_incorrect = [row for row, flag in zip(rows, correct, strict=True) if not flag]
     return SegmentCounts(
         num_tokens=len(group.tokens),
         num_low=num_low,
@@ -70,24 +74,20 @@ def count_segments(group: GroupArrays, support: GroupSupport) -> SegmentCounts:
         num_stray=num_low - num_covered,
         num_segments=dict(zip(SEGMENT_CLASSES, totals[SEGMENT_COLUMNS], strict=True)),
         num_segment_tokens=dict(zip(SEGMENT_CLASSES, totals[TOKEN_COLUMNS], strict=True)),
-        overlap_cc=overlaps[True, True],
-        overlap_cw=overlaps[True, False],
-        overlap_wc=overlaps[False, True],
-        overlap_ww=overlaps[False, False],
+        overlap_cc=_overlap(from_correct, HELD_BY_CORRECT, num_correct, is_own=True),
+        overlap_cw=_overlap(from_correct, HELD_BY_INCORRECT, num_incorrect, is_own=False),
+        overlap_wc=_overlap(from_incorrect, HELD_BY_CORRECT, num_correct, is_own=False),
+        overlap_ww=_overlap(from_incorrect, HELD_BY_INCORRECT, num_incorrect, is_own=True),
     )
 
 
-def _overlaps(row_totals: list[list[int]], correct: list[bool]) -> dict[tuple[bool, bool], Overlap]:
-    """Overlaps from the rollouts of one class to those of another, by (is correct, are correct)."""
-    keys = list(product((True, False), (True, False)))
-    shares, pairs = dict.fromkeys(keys, 0.0), dict.fromkeys(keys, 0)
-    for row, own in zip(row_totals, correct, strict=True):
+def _overlap(row_totals: list[list[int]], column: int, num_others: int, *, is_own: bool) -> Overlap:
+    """Overlap from rollouts of one class to `num_others` rollouts, of the same class if `is_own`."""
+    total, num_rows = 0.0, 0
+    for row in row_totals:
         covered = sum(row[TOKEN_COLUMNS])
-        if covered == 0:
-            continue
-        for other, held in zip((True, False), row[HELD_COLUMNS], strict=True):
+        if covered:
             # A rollout holds its own strings, but is no pair with itself.
-            is_own = own is other
-            shares[own, other] += (held - covered * is_own) / covered
-            pairs[own, other] += correct.count(other) - is_own
-    return {key: Overlap(total=shares[key], num_pairs=pairs[key]) for key in keys}
+            total += (row[column] - covered * is_own) / covered
+            num_rows += 1
+    return Overlap(total=total, num_pairs=num_rows * (num_others - is_own))

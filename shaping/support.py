@@ -122,7 +122,7 @@ class Segments:
 
 SEGMENT_COLUMNS = slice(0, 4)
 TOKEN_COLUMNS = slice(4, 8)
-HELD_COLUMNS = slice(8, 10)
+HELD_BY_CORRECT, HELD_BY_INCORRECT = 8, 9
 """Columns of `GroupSupport.row_totals`."""
 
 
