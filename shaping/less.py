@@ -285,9 +285,8 @@ def _flatten(group: Group, where: str) -> GroupArrays:
             f"entropies must be finite, got {flat[bad]} at token {bad - offsets[row]} ({where}response {row}); "
             "give the full-vocabulary entropy of every token, in nats"
         )
-    return GroupArrays(
-        tokens=np.concatenate(ids), entropies=flat, offsets=offsets, correct=flags.astype(np.bool_, copy=False)
-    )
+    # Always a copy: for an array that may not be written numba would compile everything once more.
+    return GroupArrays(tokens=np.concatenate(ids), entropies=flat, offsets=offsets, correct=flags.astype(np.bool_))
 
 
 def _check_ids(response: ArrayLike, where: str) -> IntArray:
