@@ -1,5 +1,7 @@
 """The command `lessrl`. Thin: each command reads its arguments and calls one function.
 
+Training and submitting import Ray, which takes seconds: they are imported by their own commands alone.
+
 Exit codes: 0 done, 1 the run failed, 2 what was asked for cannot work, 130 cancelled.
 """
 
@@ -11,13 +13,14 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.console import Console
 
+from services.addresses import LOCAL_ADDRESS
+from services.explain.command import ExplainRequest, explain
 from services.plan import make_plan
 from services.plan_text import plan_text
-from services.ray_connection import LOCAL_ADDRESS
 from services.recipe import load_recipe, read_yaml
-from services.submission import submit_recipe
-from services.training import TrainOptions, train
+from shaping.components import import_module_of
 from shaping.errors import RecipeError, UserError
 
 EXIT_USER_ERROR = 2
@@ -26,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file; see deploy/recipes.")]
 Runs = Annotated[Path, typer.Option(envvar="LESSRL_RUNS", help="Folder in which runs get their directories.")]
+LESS_PANEL = "LESS, where not as in the file"
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a key: --set run.steps=10. May be repeated.")]
 
 
@@ -45,7 +49,8 @@ def train_command(
 ) -> None:
     """Run a recipe to its end."""
     loaded = load_recipe(recipe, parse_overrides(overrides))
-    raise typer.Exit(train(loaded, TrainOptions(run_dir=run_dir, runs=runs, address=address)))
+    training = import_module_of("services", "training")
+    raise typer.Exit(training.train(loaded, training.TrainOptions(run_dir=run_dir, runs=runs, address=address)))
 
 
 @app.command(name="plan")
@@ -71,7 +76,50 @@ def submit_command(
 ) -> None:
     """Run a recipe as a Ray job on a running cluster, follow it, and exit with its code."""
     make_plan(load_recipe(recipe, parse_overrides(overrides)))
-    raise typer.Exit(submit_recipe(recipe, overrides, address, runs.resolve()))
+    submission = import_module_of("services", "submission")
+    raise typer.Exit(submission.submit_recipe(recipe, overrides, address, runs.resolve()))
+
+
+@app.command(name="explain")
+def explain_command(
+    file: Annotated[Path, typer.Argument(help="Groups, one JSON object per line: a run's groups.jsonl, or your own.")],
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
+    prompt: Annotated[str, typer.Option(help="Show the groups of this prompt, token by token.")] = "",
+    step: Annotated[int | None, typer.Option(help="Groups of this step alone.")] = None,
+    rollout: Annotated[int | None, typer.Option(help="With --prompt: this rollout alone.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="With --prompt: one line per token.")] = False,
+    bound: Annotated[str, typer.Option(help="Entropies out of top-k log-probs: lower or upper.")] = "lower",
+    tokenizer: Annotated[str, typer.Option(help="Model folder or name that gives text to bare token ids.")] = "",
+    mode: Annotated[str | None, typer.Option(help="containment or compat.", rich_help_panel=LESS_PANEL)] = None,
+    min_length: Annotated[int | None, typer.Option(help="Shortest segment.", rich_help_panel=LESS_PANEL)] = None,
+    quantile: Annotated[float | None, typer.Option(help="Low-entropy share.", rich_help_panel=LESS_PANEL)] = None,
+    membership: Annotated[str | None, typer.Option(help="lt or le.", rich_help_panel=LESS_PANEL)] = None,
+    scope: Annotated[str | None, typer.Option(help="response or group.", rich_help_panel=LESS_PANEL)] = None,
+    match: Annotated[str | None, typer.Option(help="segment or kgram.", rich_help_panel=LESS_PANEL)] = None,
+    outside: Annotated[str | None, typer.Option(help="share or keep.", rich_help_panel=LESS_PANEL)] = None,
+) -> None:
+    """Say why each token of a file of groups got its multiplier, in the terminal and as a page. See docs/explain.md."""
+    given = {
+        "mode": mode,
+        "min_length": min_length,
+        "quantile": quantile,
+        "membership": membership,
+        "scope": scope,
+        "match": match,
+        "outside": outside,
+    }
+    request = ExplainRequest(
+        file=file,
+        html=html,
+        prompt=prompt,
+        step=step,
+        rollout=rollout,
+        with_table=table,
+        bound=bound,
+        tokenizer=tokenizer,
+        options={name: value for name, value in given.items() if value is not None},
+    )
+    explain(request, Console())
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from services.ray_ports import RayControl, RayLearner, RayRollout, RayShaping, k
 from services.recipe import Recipe
 from services.recipe_sections import Resources
 from services.reports import RunDescription
+from services.run_dir import GROUPS_FILE
 from shaping.errors import UserError
 
 CONTROL_CONCURRENCY = 1000
@@ -86,7 +87,9 @@ class RayHouse:
         learners = [self._learner_actor(options[rank], rank) for rank in range(num_ranks)]
         rollouts = [self._rollout_actor(options[num_ranks + index], index) for index in range(num_workers)]
         shapers = [
-            ray.remote(ShapingActor).options(**each).remote(recipe, self._log(f"shaping-{index}"))
+            ray.remote(ShapingActor)
+            .options(**each)
+            .remote(recipe, self._log(f"shaping-{index}"), self._logs.parent / GROUPS_FILE)
             for index, each in enumerate(options[num_ranks + num_workers :])
         ]
         self._actors = [*learners, *rollouts, *shapers]

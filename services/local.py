@@ -8,6 +8,7 @@ milliseconds and runs on the loop.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from learner.batch_plan import BatchPlan
@@ -69,7 +70,7 @@ class LocalShaping:
         self._role = role
 
     async def start(self) -> None:
-        """The pipeline is built already."""
+        self._role.warm_up()
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         return self._role.score(_group(round_handle))
@@ -128,11 +129,13 @@ class LocalLearner:
 class LocalHouse:
     """The ports of a run in one process.
 
+    Args:
+        groups: file for the groups that the recipe wants dumped; None dumps none.
     Raises:
         RecipeError: a recipe that needs process borders: the vllm engine or several learner ranks.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, groups: Path | None = None) -> None:
         if recipe.rollout.engine.kind == "vllm" or recipe.learner.engine != "torch":
             raise RecipeError(
                 "house mode runs in one process: it needs rollout.engine.kind hf or scripted and learner.engine torch, "
@@ -146,7 +149,7 @@ class LocalHouse:
             for index in range(recipe.rollout.num_workers)
         )
         self.shaping = tuple(
-            LocalShaping(build_shaping_role(recipe), f"shaping-{index}")
+            LocalShaping(build_shaping_role(recipe, groups), f"shaping-{index}")
             for index in range(recipe.cluster.num_shaping_workers)
         )
         self.learner = LocalLearner(build_learner_role(recipe, 0, ("", 0)), channel, loading)

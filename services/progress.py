@@ -18,10 +18,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from services.explain.marks import MARKS
 from services.history import RunSummary
 from services.progress_facts import ProgressFacts, duration, printable
 from services.reports import EvaluationReport, RunDescription, RunEvent, RunReport, RunState, StepReport
 from services.run_dir import README_FILE
+from shaping.explain import TokenClass
 from shaping.support import SegmentClass
 
 MAX_WIDTH = 100
@@ -30,13 +32,7 @@ LABEL_WIDTH, VALUE_WIDTH = 17, 7
 SPARK_WIDTH = 24
 REFRESH_PER_SECOND = 4
 
-# Told apart by their marks as well as by colour: light, full and medium shade, middle dot; plain ASCII where need be.
-_CLASS_MARKS = {
-    SegmentClass.SHARED: ("shared", "\u2591", "=", "bright_black"),
-    SegmentClass.CORRECT_ONLY: ("correct-only", "\u2588", "#", "green"),
-    SegmentClass.INCORRECT_ONLY: ("incorrect-only", "\u2592", "%", "red"),
-    SegmentClass.UNIQUE: ("unique", "\u00b7", ".", "yellow"),
-}
+_CLASS_MARKS = {SegmentClass(each): MARKS[each] for each in MARKS if each not in (TokenClass.STRAY, TokenClass.HIGH)}
 _SPARKS = "".join(chr(0x2581 + height) for height in range(8))
 _STATE_STYLES = {
     RunState.RUNNING: "green",
@@ -230,13 +226,13 @@ def _segments(facts: ProgressFacts, *, is_ascii: bool) -> Text:
         return text.append("  none yet" if not facts.steps else "  none in the last step")
     text.append("  ")
     edge, cells = 0.0, 0
-    for each, (name, mark, ascii_mark, color) in _CLASS_MARKS.items():
-        sign = ascii_mark if is_ascii else mark
+    for each, mark in _CLASS_MARKS.items():
+        sign = mark.on(is_ascii=is_ascii)
         edge += shares[each]
         width = round(edge * BAR_WIDTH) - cells
         cells += width
-        text.append(sign * width, style=color)
-        key.append(sign, style=color).append(f" {name} {shares[each]:.0%}  ", style="default")
+        text.append(sign * width, style=mark.color)
+        key.append(sign, style=mark.color).append(f" {mark.name} {shares[each]:.0%}  ", style="default")
     return text.append_text(key)
 
 
@@ -266,7 +262,7 @@ def _step_line(facts: ProgressFacts) -> str:
             parts.append(f"{label} {form.format(value)}")
     shares = facts.class_shares
     if shares is not None:
-        named = " ".join(f"{mark[0]} {shares[each]:.0%}" for each, mark in _CLASS_MARKS.items())
+        named = " ".join(f"{mark.name} {shares[each]:.0%}" for each, mark in _CLASS_MARKS.items())
         parts.append(f"segments {named}")
     if facts.dropped:
         parts.append("dropped " + " ".join(f"{reason} {count}" for reason, count in facts.dropped.items()))

@@ -6,10 +6,10 @@ import secrets
 
 import ray
 
+from services.addresses import LOCAL_ADDRESS
 from services.recipe import Recipe
 from shaping.errors import UserError
 
-LOCAL_ADDRESS = "local"
 NAMESPACE = "lessrl"
 
 

@@ -2,6 +2,7 @@
 
 recipe.yaml     the resolved recipe, every default written out
 metrics.jsonl   one JSON object per report, in order; `kind` says which: event, step, evaluation
+groups.jsonl    the first groups of each step, token by token (`run.dump_groups_per_step`), for `lessrl explain`
 summary.json    written once, at the end
 report.png      the curves
 README.txt      how to look further
@@ -27,6 +28,7 @@ from shaping.errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
+GROUPS_FILE = "groups.jsonl"
 RECIPE_FILE = "recipe.yaml"
 REPORT_FILE = "report.png"
 README_FILE = "README.txt"
@@ -162,6 +164,7 @@ seed {description.seed}, {description.total_steps} steps, run id {description.ru
 Files
   {RECIPE_FILE:14} the recipe with every default written out; `lessrl train {RECIPE_FILE}` runs it again
   {METRICS_FILE:14} one JSON object per line: kind "step", "evaluation" or "event", in order
+  {GROUPS_FILE:14} the first groups of each step, token by token, as many as run.dump_groups_per_step says
   {SUMMARY_FILE:14} how it ended; written at the end, so that it exists means that the run ended
   {REPORT_FILE:14} the curves, drawn at the end
   {LOGS_DIR + "/":14} what the parts of the run log
@@ -172,6 +175,10 @@ While it runs
   curl -X POST {run}/resume
   curl -X POST {run}/cancel
   {api_address}/docs lists every call, {api_address}/metrics is for Prometheus
+
+Why each token got its advantage, while it runs or afterwards
+  lessrl explain {GROUPS_FILE}
+  lessrl explain {GROUPS_FILE} --html groups.html
 
 Afterwards
   held-out accuracy by step:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from services.actor_logs import first_error
+from services.addresses import HOUSE_ADDRESS
 from services.cluster import RayHouse
 from services.control_server import ControlServer
 from services.history import RunHistory, summarise
@@ -27,7 +28,7 @@ from services.progress import Progress
 from services.ray_connection import connect, disconnect
 from services.recipe import Recipe
 from services.reports import Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
-from services.run_dir import LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
+from services.run_dir import GROUPS_FILE, LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
 from services.run_state import Happening
 from services.serve_http import bind_port
 from services.session import Broadcast, House, Prompts, describe_run, read_prompts, run_session
@@ -36,7 +37,6 @@ from shaping.errors import RunFailed, UserError
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 130}
 POLICY_DIR = "policy"
-HOUSE_ADDRESS = "house"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,8 @@ async def _open_house(
     """The roles of the run and its control plane; everything is closed again, whatever happens."""
     if address == HOUSE_ADDRESS:
         server = ControlServer(description)
-        house = import_module_of("services", "local").LocalHouse(recipe)
+        groups = Path(description.run_dir) / GROUPS_FILE
+        house = import_module_of("services", "local").LocalHouse(recipe, groups)
         try:
             api_address = await server.serve(recipe.control.host, recipe.control.port)
             yield _OpenedHouse(house=house, control=server, api_address=api_address)

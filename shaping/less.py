@@ -59,7 +59,8 @@ class LessOptions:
         check_choice("mode", self.mode, Mode)
         check_choice("outside", self.outside, Outside)
         check_choice("backend", self.backend, Backend)
-        if self.mode == "compat" and self.rule.match == "kgram":
+        rule = self.rule
+        if self.mode == "compat" and rule.match == "kgram":
             raise ValueError('match must be "segment" in mode "compat", got "kgram": the authors\' code has no k-grams')
 
     @property

@@ -1,6 +1,9 @@
-"""The shaping role: groups in, a summary that travels and samples that stay."""
+"""The shaping role: groups in, a summary that travels and samples that stay; some groups are written down."""
+
+from pathlib import Path
 
 from learner.batch_plan import SampleSize
+from services.group_dump import GroupDump, open_dump
 from services.ports import RoundOutcome, ShapedSummary
 from services.recipe import Recipe
 from shaping.groups import Drop
@@ -10,10 +13,19 @@ from shaping.training import TrainingSample
 
 
 class ShapingRole:
-    """Splits what the pipeline gives into what the orchestrator sees and what the learner reads."""
+    """Splits what the pipeline gives into what the orchestrator sees and what the learner reads.
 
-    def __init__(self, pipeline: ShapingPipeline) -> None:
+    Args:
+        dump: is offered every group that is trained.
+    """
+
+    def __init__(self, pipeline: ShapingPipeline, dump: GroupDump | None = None) -> None:
         self._pipeline = pipeline
+        self._dump = dump
+
+    def warm_up(self) -> None:
+        """Compile what the first group would otherwise wait for."""
+        self._pipeline.warm_up()
 
     def score(self, group: RolloutGroup) -> RoundOutcome:
         """Rewards of one round; none when no rollout got a verdict."""
@@ -26,6 +38,8 @@ class ShapingRole:
         """Shape a finished group."""
         result = self._pipeline.shape(rounds)
         samples = () if isinstance(result, DroppedGroup) else result.samples
+        if self._dump is not None and not isinstance(result, DroppedGroup):
+            self._dump.offer(result)
         summary = ShapedSummary(
             group_id=result.group_id,
             samples=tuple(_size(index, sample) for index, sample in enumerate(samples)),
@@ -38,8 +52,15 @@ class ShapingRole:
         return summary, samples
 
 
-def build_shaping_role(recipe: Recipe) -> ShapingRole:
-    return ShapingRole(ShapingPipeline(recipe.shaping))
+def build_shaping_role(recipe: Recipe, groups: Path | None = None) -> ShapingRole:
+    """Build the role.
+
+    Args:
+        groups: file for the groups that the recipe wants dumped; None dumps none.
+    Raises:
+        DataError: groups are to be dumped, and the model has no tokenizer that can be read.
+    """
+    return ShapingRole(ShapingPipeline(recipe.shaping), open_dump(recipe, groups) if groups is not None else None)
 
 
 def _size(index: int, sample: TrainingSample) -> SampleSize:

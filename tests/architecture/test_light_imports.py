@@ -41,6 +41,7 @@ LIGHT = {
         *("services.recipe", "services.recipe_reference", "services.plan", "services.plan_text", "services.reports"),
         *("services.ports", "services.orchestrator", "services.evaluator", "services.weight_sync", "services.session"),
         *("services.run_state", "services.control", "services.metrics", "services.api.app", "services.control_server"),
+        *("services.explain.command", "services.group_dump", "services.cli"),
         *("services.run_dir", "services.progress", "services.history", "services.report_figure"),
     ],
 }

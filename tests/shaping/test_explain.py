@@ -90,6 +90,17 @@ def test_the_longest_of_equally_held_strings_decides() -> None:
     assert found.supports[0][:4].tolist() == [3, 3, 3, 2]
 
 
+def test_of_strings_with_as_many_holders_the_longest_decides() -> None:
+    # "abc" is a segment of rollout 1, and both hold it wherever they hold "abcd".
+    texts = ("abcd wxyz", "abcd abc ")
+    options = LessOptions(min_length=3, membership="le", quantile=0.7, backend="numpy")
+    found = explain_group(
+        [ids(text) for text in texts], [nats(text) for text in texts], np.array([True, True]), options
+    )
+    lengths = [len(found.strings[index].token_ids) if index >= 0 else 0 for index in found.string_indices[1]]
+    assert lengths == [4, 4, 4, 4, 0, 3, 3, 3, 0]
+
+
 def test_compat_tells_what_its_matching_found_beside_what_containment_sees() -> None:
     # The first container of "abcde" is in the correct rollout 1: compat never sees that incorrect rollout 2 has it too.
     texts = ("abcde 1", "vabcdew 2", "yabcdez 3")
@@ -101,4 +112,10 @@ def test_compat_tells_what_its_matching_found_beside_what_containment_sees() -> 
     assert found.analysis.multipliers[0][:5].tolist() == [1.0] * 5
     assert found.containment[0][:5].tolist() == [0.0] * 5
     assert TOKEN_CLASSES[found.class_codes[0][0]] is TokenClass.CORRECT_ONLY
+    # Without rollout 1 its first container is in the incorrect one.
+    both = explain_group(
+        [ids(texts[0]), ids(texts[2])], [nats(texts[0]), nats(texts[2])], np.array([True, False]), options
+    )
+    assert both.supports[0][:5].tolist() == [SHARED] * 5
+    assert TOKEN_CLASSES[both.class_codes[0][0]] is TokenClass.SHARED
     assert found.strings[found.string_indices[0][0]].is_shared

@@ -207,3 +207,8 @@ def test_an_analysis_says_who_has_what() -> None:
 @pytest.mark.parametrize("mode", ["containment", "compat"])
 def test_a_warm_up_takes_any_options(mode: Mode) -> None:
     warm_up(LessOptions(mode=mode, min_length=7, scope="group", membership="le"))
+
+
+def test_options_are_checked_when_they_are_made() -> None:
+    with pytest.raises(ValueError, match=r"quantile must be in \(0, 1\), got 1.5"):
+        LessOptions(quantile=1.5)
