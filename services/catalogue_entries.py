@@ -79,6 +79,14 @@ _ADVANTAGES = (
         ("zero", "single", "partial", "full"),
     ),
     StepMetric("less_kept_mass_share", _MEAN, "Advantage mass that LESS leaves", "sum |after| / sum |before|"),
+    StepMetric(
+        "less_kept_mass_{verdict}_share",
+        _MEAN,
+        "Advantage mass that LESS leaves to rollouts with this verdict",
+        "sum |after| / sum |before| of these rollouts",
+        ("correct", "incorrect"),
+        stem="less_kept_mass_by_verdict_share",
+    ),
     StepMetric("less_net_mass_share", _MEAN, "Signed advantage mass that LESS leaves", "sum after / sum |before|"),
 )
 # Means are over the trained tokens of all updates of the step unless the formula says otherwise.

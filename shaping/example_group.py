@@ -1,15 +1,17 @@
-"""A small scored group that has a segment under a given rule: what a pipeline compiles its kernels on."""
+"""A small scored group that has a segment under the default numbers: what a pipeline compiles its kernels on."""
 
 import numpy as np
 
 from shaping.groups import ScoredGroup, Verdict, VerdictStatus
 from shaping.records import EntropySource, Message, Prompt, Rollout, RolloutGroup, StopReason, VersionSpan
 
+EXAMPLE_TOKENS = 6
 
-def example_group(min_length: int) -> ScoredGroup:
-    """A correct and an incorrect rollout with one segment of `min_length` tokens in common."""
-    num_tokens = min_length + 1
-    is_last = np.arange(num_tokens) == min_length
+
+def example_group() -> ScoredGroup:
+    """A correct and an incorrect rollout; all but the last of their tokens are one segment under the default rule."""
+    num_tokens = EXAMPLE_TOKENS
+    is_last = np.arange(num_tokens) == num_tokens - 1
     rollout = Rollout(
         hint_ids=np.zeros(0, np.int32),
         response_ids=is_last.astype(np.int32),

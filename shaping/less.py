@@ -12,8 +12,8 @@ Rule "compat": the authors' code (less.md 1.2), greedy in the given order of res
 No multiplier exceeds 1. Source: LESS (arXiv:2512.00908) and the authors' code.
 """
 
-from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -131,13 +131,13 @@ def multipliers(
     return batch_multipliers([(responses, entropies, correct)], options)[0]
 
 
-def batch_multipliers(groups: Sequence[Group], options: LessOptions | None = None) -> list[list[FloatArray]]:
+def batch_multipliers(groups: Iterable[Group], options: LessOptions | None = None) -> list[list[FloatArray]]:
     """Multipliers of many groups; each group's rows are those that `multipliers` gives for it alone.
 
     Raises:
         ValueError: as `multipliers`, naming the group.
     """
-    options = options or LessOptions()
+    options, groups = options or LessOptions(), list(groups)
     flat = np.empty(_num_tokens(groups), np.float32)
     kernels = load_kernels(options.backend)
     if options.mode == "compat":
@@ -162,13 +162,13 @@ def analyze(
     return batch_analyze([(responses, entropies, correct)], options)[0]
 
 
-def batch_analyze(groups: Sequence[Group], options: LessOptions | None = None) -> list[LessAnalysis]:
+def batch_analyze(groups: Iterable[Group], options: LessOptions | None = None) -> list[LessAnalysis]:
     """`analyze` of many groups.
 
     Raises:
         ValueError: as `multipliers`, naming the group.
     """
-    options = options or LessOptions()
+    options, groups = options or LessOptions(), list(groups)
     flat = np.empty(_num_tokens(groups), np.float32)
     kernels = load_kernels(options.backend)
     found = [
@@ -213,9 +213,10 @@ def warm_up(options: LessOptions | None = None) -> None:
 
     Call it before the first step, so that no step waits for it.
     """
-    options = options or LessOptions()
-    tokens = np.arange(options.min_length + 1)
-    batch_analyze([([tokens, tokens], [(tokens == options.min_length).astype(np.float32)] * 2, [True, False])], options)
+    # What is compiled depends on neither number, and with these the example has a segment.
+    options = replace(options or LessOptions(), min_length=5, quantile=0.8)
+    tokens = np.arange(6)
+    batch_analyze([([tokens, tokens], [(tokens == 5).astype(np.float32)] * 2, [True, False])], options)
 
 
 def is_zero_row(advantages: FloatArray) -> bool:
@@ -237,14 +238,18 @@ def _paint_all(
 
 
 def _num_tokens(groups: Sequence[Group]) -> int:
-    # Rows that are no arrays of numbers are refused, with their place, when their group is read.
-    return sum(len(row) for responses, _, _ in groups for row in responses if isinstance(row, Sized))
+    return sum(sum(_lengths(responses)) for responses, _, _ in groups)
+
+
+def _lengths(responses: Sequence[Any]) -> list[int]:
+    """Tokens of each response; 0 for what has no length, which is refused with its place when its group is read."""
+    return [0 if not hasattr(row, "__len__") or getattr(row, "shape", None) == () else len(row) for row in responses]
 
 
 def _split_groups(flat: FloatArray, groups: Sequence[Group]) -> list[list[FloatArray]]:
     rows, start = [], 0
     for responses, _, _ in groups:
-        lengths = [len(row) for row in responses if isinstance(row, Sized)]
+        lengths = _lengths(responses)
         stop = start + sum(lengths)
         rows.append(list(split_rows(flat[start:stop], lengths)))
         start = stop

@@ -4,7 +4,7 @@ Flow: score -> transforms -> segments -> base advantages -> shapers -> samples. 
 the group and the recipe. Knows no queue, process or learner.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -93,7 +93,9 @@ class ShapingPipeline:
 
         Seconds where nothing is cached.
         """
-        self._shape(segment_group(example_group(self.config.segments.min_length), self.config.segments))
+        # What is compiled depends on neither number, and with these the example has a segment.
+        rule = replace(self.config.segments, min_length=5, quantile=0.8)
+        self._shape(segment_group(example_group(), rule))
 
     def score(self, group: RolloutGroup) -> ScoredGroup | Drop:
         """Rewards and verdicts of a group or of one round of it."""

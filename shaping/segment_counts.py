@@ -43,7 +43,8 @@ class SegmentCounts:
         num_stray: low tokens in no segment.
         num_segments, num_segment_tokens: per class.
         overlap_cc, overlap_cw, overlap_wc, overlap_ww: O of less.md section 2, from the first class to the second
-            (c correct, w incorrect), over pairs i != j where i has segments.
+            (c correct, w incorrect), over pairs i != j where i has segments. Under match "kgram" the holders of a
+            segment are those of its most held gram: there it is an upper bound.
     """
 
     num_tokens: int

@@ -39,7 +39,8 @@ class Segment:
     """A maximal low-entropy run [start, stop) of one response, and who else has it.
 
     Args:
-        num_correct, num_incorrect: rollouts of each class that hold this token string inside a run, this one included.
+        num_correct, num_incorrect: rollouts of each class that hold this token string inside a run, this one included;
+            under match "kgram" the most that hold one of its grams.
         multiplier: what its own string gives (before other segments that cover the same tokens): 0 if shared, else
             the share of its class that holds it.
     """

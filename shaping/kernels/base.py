@@ -6,6 +6,7 @@ Inputs were checked by the caller (`shaping/less.py`, or the records of a run); 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -66,12 +67,15 @@ class SegmentRule:
     match: Match = "segment"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.quantile, int | float) or not 0 < self.quantile < 1:
+        if not isinstance(self.quantile, Real) or not 0 < self.quantile < 1:
             raise ValueError(f"quantile must be in (0, 1), got {self.quantile!r}")
-        if not isinstance(self.min_length, int) or isinstance(self.min_length, bool):
+        if not isinstance(self.min_length, Integral) or isinstance(self.min_length, bool):
             raise ValueError(f"min_length must be a whole number, got {self.min_length!r}")
         if not 1 <= self.min_length <= MAX_MIN_LENGTH:
             raise ValueError(f"min_length must be >= 1, got {self.min_length}, and at most {MAX_MIN_LENGTH}")
+        # Numbers of numpy's are taken as Python's: for another type numba would compile everything once more.
+        object.__setattr__(self, "quantile", float(self.quantile))
+        object.__setattr__(self, "min_length", int(self.min_length))
         check_choice("membership", self.membership, Membership)
         check_choice("scope", self.scope, Scope)
         check_choice("match", self.match, Match)

@@ -3,7 +3,7 @@
 numba is imported only when kernels are wanted, so that a process that never shapes does not pay for it.
 """
 
-import importlib.util
+from functools import cache
 from typing import Literal
 
 from shaping.components import import_module_of
@@ -18,12 +18,18 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
     """The kernels of a backend.
 
     Raises:
-        ValueError: "numba" where numba is not installed.
+        ValueError: "numba" where numba cannot compile.
     """
-    has_numba = importlib.util.find_spec("numba") is not None
-    if backend == "numba" and not has_numba:
-        raise ValueError('backend "numba" needs numba, which is not installed; install it or use "numpy" or "auto"')
-    if backend == "auto":
-        backend = "numba" if has_numba else "numpy"
-    kernels: Kernels = import_module_of("shaping.kernels", _MODULES[backend]).KERNELS
+    can_compile = backend != "numpy" and _can_compile()
+    if backend == "numba" and not can_compile:
+        raise ValueError('backend "numba" needs a numba that can compile; install it, or use "numpy" or "auto"')
+    kernels: Kernels = import_module_of("shaping.kernels", _MODULES["numba" if can_compile else "numpy"]).KERNELS
     return kernels
+
+
+@cache
+def _can_compile() -> bool:
+    try:
+        return bool(import_module_of("shaping.kernels.compiled", "jit").CAN_COMPILE)
+    except ImportError:
+        return False

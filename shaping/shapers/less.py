@@ -64,21 +64,24 @@ def build(config: Config) -> Less:
 
 
 def _measure(segmented: SegmentedGroup, flat: FloatArray, advantages: FloatArray) -> dict[str, Metric]:
-    """Shares of tokens by multiplier (1/N counts as 1 where N is 1), and the advantage mass that is left."""
+    """Shares of tokens by multiplier (1/N counts as 1 where N is 1), and the advantage mass left, also per class."""
     arrays = segmented.arrays
     shares = (1.0 / class_sizes(arrays.correct)).astype(np.float32)
     total = len(flat)
     zero = total - int(np.count_nonzero(flat))
     full = int(np.count_nonzero(flat == 1))
     single = int(np.count_nonzero((flat == np.repeat(shares, arrays.lengths)) & (flat != 1)))
-    before = advantages.astype(np.float64)
+    before = np.abs(advantages.astype(np.float64))
     after = before * flat
-    mass = float(np.abs(before).sum())
-    return {
+    is_correct = np.repeat(arrays.correct, arrays.lengths)
+    metrics: dict[str, Metric] = {
         "less_zero_tokens_share": Mean(zero, total),
         "less_single_tokens_share": Mean(single, total),
         "less_partial_tokens_share": Mean(total - zero - single - full, total),
         "less_full_tokens_share": Mean(full, total),
-        "less_kept_mass_share": Mean(float(np.abs(after).sum()), mass),
-        "less_net_mass_share": Mean(float(after.sum()), mass),
+        "less_kept_mass_share": Mean(float(after.sum()), float(before.sum())),
+        "less_net_mass_share": Mean(float((after * np.sign(advantages)).sum()), float(before.sum())),
     }
+    for name, rows in (("correct", is_correct), ("incorrect", ~is_correct)):
+        metrics[f"less_kept_mass_{name}_share"] = Mean(float(after[rows].sum()), float(before[rows].sum()))
+    return metrics

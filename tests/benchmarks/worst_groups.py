@@ -82,6 +82,11 @@ def _shifted_loops(index: int, num_tokens: int, _: np.random.Generator) -> Strin
     yield np.resize(np.roll(np.arange(LOOP_PERIOD), -index), int(LOW_SHARE * num_tokens) - index)
 
 
+def _unequal_loops(index: int, num_tokens: int, _: np.random.Generator) -> Strings:
+    """a^n in all, n from 30 to 100 % of what a response can hold: the short ones lie everywhere in the long ones."""
+    yield np.zeros(int(LOW_SHARE * num_tokens * (1 - 0.1 * index)), np.int64)
+
+
 def _one_token_runs(index: int, num_tokens: int, _: np.random.Generator) -> Strings:
     """a^n in all: giant runs of lengths that differ by one."""
     yield np.zeros(int(LOW_SHARE * num_tokens) - index, np.int64)
@@ -187,6 +192,7 @@ WORST_GROUPS: dict[str, Callable[[int], Group]] = {
         _equal_loops,
         _shifted_loops,
         _one_token_runs,
+        _unequal_loops,
         _nested_prefixes,
         _unmatched_prefixes,
         _ladders,

@@ -6,7 +6,7 @@ The golden groups come from the authors' code; the oracles are literal readings 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from adversarial_groups import AdversarialGroup, draw_groups, draw_options
 from compat_oracle import compat_advantages, compat_oracle
 from containment_oracle import OracleGroup, oracle_group
 
-from shaping.less import LessAnalysis, LessOptions, analyze, batch_analyze, batch_multipliers, multipliers
+from shaping.less import Group, LessAnalysis, LessOptions, Mode, analyze, batch_analyze, batch_multipliers, multipliers
 from shaping.less import shape_advantages as shape
 from shaping.segment_counts import Overlap, SegmentCounts
 from shaping.support import SegmentClass
@@ -271,3 +271,26 @@ def test_strings_whose_hashes_collide_are_not_taken_for_equal(min_length: int, b
             assert_same_bits(found, wanted, f"{correct}, {match}")
         found = multipliers(*arguments, **rule, mode="compat", backend=backend)
         assert_same_bits(found, compat_oracle(*arguments, **rule), f"{correct}, compat")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_backends_agree_on_long_loops(seed: int) -> None:
+    # Strings of more than 64 tokens that overlap themselves: loops of few periods, with a token changed here and there.
+    rng = np.random.default_rng(seed)
+    groups: list[Group] = []
+    for _ in range(40):
+        loops = [rng.integers(0, 3, rng.integers(1, 12)) for _ in range(2)]
+        rows, nats = [], []
+        for _ in range(int(rng.integers(2, 6))):
+            row = np.concatenate([np.resize(loops[rng.integers(2)], rng.integers(60, 220)) for _ in range(3)])
+            changed = rng.random(len(row)) < 0.004
+            rows.append(np.where(changed, 7, row))
+            nats.append((rng.random(len(row)) < rng.choice([0.005, 0.02])) + 0.01 * rng.random(len(row)))
+        groups.append((rows, nats, rng.random(len(rows)) < 0.5))
+    modes: tuple[Mode, ...] = ("containment", "compat")
+    for mode in modes:
+        compiled, vectorised = (
+            batch_multipliers(groups, LessOptions(mode=mode, quantile=0.98, backend=backend)) for backend in BACKENDS
+        )
+        for one, other in zip(chain(*compiled), chain(*vectorised), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -286,3 +286,14 @@ def test_a_ragged_row_is_refused_with_its_place() -> None:
 def test_advantages_must_have_the_shape_of_their_multipliers() -> None:
     with pytest.raises(ValueError, match=r"one entry per multiplier, got rows of \[\(1,\)\] for \[\(3,\)\]"):
         shape_advantages([np.ones(3, np.float32)], [np.ones(1)])
+
+
+def test_a_response_without_a_length_is_refused_with_its_place() -> None:
+    refuse(
+        r"one-dimensional integer array, got int64\[\] \(group 0, response 1\)", responses=[np.arange(4), np.array(5)]
+    )
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = LessOptions(min_length=np.int64(5), quantile=np.float64(0.8))  # type: ignore[arg-type]
+    assert options.rule == LessOptions().rule

@@ -53,6 +53,8 @@ def test_less_measures_what_it_did() -> None:
     # |A| mass 6 + 6 + 12 = 24; kept 3 + 4 + 8 = 15; signed 3 + 4 - 8 = -1.
     assert found["less_kept_mass_share"] == pytest.approx(15 / 24)
     assert found["less_net_mass_share"] == pytest.approx(-1 / 24)
+    assert found["less_kept_mass_correct_share"] == pytest.approx(7 / 12)
+    assert found["less_kept_mass_incorrect_share"] == pytest.approx(8 / 12)
 
 
 def test_less_shows_no_mass_share_where_there_is_no_mass() -> None:

@@ -189,6 +189,8 @@ def _merge(
     count = len(firsts)
     starts = np.full((count, size), NONE, np.int32)
     orders = np.full(count, NONE, np.int32)
+    # Of each string the entry of `inside` that was its oldest comparable key, and that key's age.
+    last = np.full((count, 2), NONE, np.int32)
     age = 0
     for r in listed:
         c, row = np.int64(run_string[r]), np.int64(runs[0, r])
@@ -197,8 +199,12 @@ def _merge(
             continue
         other = listed[place]
         key, here = c, 0
-        inner = _oldest_key(inside, first_inside[c], first_inside[c + 1], orders)
-        outer = _oldest_key(around, first_around[c], first_around[c + 1], orders)
+        if last[c, 0] != NONE and orders[inside[last[c, 0], 0]] == last[c, 1]:
+            # New keys are younger: the oldest stays the oldest until it is deleted.
+            inner, outer = np.int64(last[c, 0]), NONE
+        else:
+            inner = _oldest_key(inside, first_inside[c], first_inside[c + 1], orders)
+            outer = _oldest_key(around, first_around[c], first_around[c + 1], orders)
         is_inner = inner != NONE and (outer == NONE or orders[inside[inner, 0]] < orders[around[outer, 0]])
         if is_inner:
             key, here = np.int64(inside[inner, 0]), np.int64(inside[inner, 1])
@@ -213,6 +219,8 @@ def _merge(
         if orders[key] == NONE:
             orders[key] = age
             age += 1
+        if is_inner or outer == NONE:
+            last[c, 0], last[c, 1] = inner if is_inner else first_inside[c], orders[key]
         starts[key, row] = runs[1, r] + here
         there = _offset_inside(inside, first_inside[run_string[other]], key)
         starts[key, runs[0, other]] = runs[1, other] + there

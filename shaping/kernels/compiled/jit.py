@@ -6,7 +6,7 @@ running old code. Here the folder of the cache is named after all that is compil
 
 import hashlib
 import os
-import tempfile
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,32 +23,50 @@ Word = Any
 """A uint64 scalar inside compiled code, where arithmetic wraps."""
 
 
-def cache_folder(sources: Path, constants: Path, base: str) -> str:
+def cache_folder(sources: Path, constants: Path, base: str) -> Path:
     """Where compiled code of these sources belongs.
 
     Args:
         sources: folder whose Python files are compiled.
         constants: a file whose constants are compiled into them.
         base: the user's choice (NUMBA_CACHE_DIR); "" for the sources' own __pycache__, or, where that cannot be
-            written, the folder for temporary files.
+            written, the user's cache folder.
     """
     digest = hashlib.sha256()
     for path in (*sorted(sources.glob("*.py")), constants):
         digest.update(path.read_bytes())
-    if not base:
-        own = sources if os.access(sources, os.W_OK) else Path(tempfile.gettempdir()) / f"lessrl-{os.getuid()}"
-        base = str(own / "__pycache__")
-    return str(Path(base) / f"kernels-{digest.hexdigest()[:16]}")
+    own = sources / "__pycache__"
+    if base:
+        folder = Path(base)
+    elif os.access(own if own.exists() else sources, os.W_OK):
+        folder = own
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lessrl"
+    return folder / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def usable(folder: Path) -> bool:
+    """Whether this user alone can leave compiled code there: it is run when it is read back."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & stat.S_IWOTH and os.access(folder, os.W_OK)
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call."""
+    """Compile at the first call; anew in each process where no cache can be kept."""
     base = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_FOLDER
+    numba.config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
+        return cast(Function, numba.njit(cache=_HAS_CACHE, nogil=True)(function))
     finally:
         numba.config.CACHE_DIR = base
 
 
+CAN_COMPILE = not numba.config.DISABLE_JIT
+"""Whether numba compiles at all; switched off, it would run the kernels as plain Python."""
+
 _CACHE_FOLDER = cache_folder(Path(__file__).parent, Path(support.__file__), numba.config.CACHE_DIR)
+_HAS_CACHE = usable(_CACHE_FOLDER)

@@ -11,7 +11,21 @@ from shaping.kernels.compiled.jit import Array, compiled
 from shaping.kernels.compiled.kgrams import find_gram_support
 from shaping.kernels.compiled.runs import find_runs, find_thresholds
 from shaping.kernels.compiled.support import find_support
-from shaping.support import SHARED, STRAY, GroupSupport, Segments
+from shaping.support import (
+    HELD_BY_CORRECT,
+    HELD_BY_INCORRECT,
+    SEGMENT_CLASSES,
+    SHARED,
+    STRAY,
+    TOKEN_COLUMNS,
+    GroupSupport,
+    SegmentClass,
+    Segments,
+)
+
+_FIRST_TOKEN_COLUMN = TOKEN_COLUMNS.start
+_CORRECT_ONLY, _INCORRECT_ONLY = map(SEGMENT_CLASSES.index, (SegmentClass.CORRECT_ONLY, SegmentClass.INCORRECT_ONLY))
+_SHARED, _UNIQUE = map(SEGMENT_CLASSES.index, (SegmentClass.SHARED, SegmentClass.UNIQUE))
 
 
 @compiled
@@ -22,13 +36,16 @@ def _list_segments(runs: Array, offsets: Array, found: Array, row_totals: Array)
         row, first = runs[0, s], offsets[runs[0, s]]
         found[0, s], found[1, s], found[2, s] = row, runs[1, s] - first, runs[2, s] - first
         length, num_correct, num_incorrect = runs[2, s] - runs[1, s], found[3, s], found[4, s]
-        # In the order of SEGMENT_CLASSES: correct-only, incorrect-only, shared, unique.
-        code = 2 if num_correct > 0 and num_incorrect > 0 else (0 if num_correct > 0 else 1)
-        code = 3 if num_correct + num_incorrect == 1 else code
+        if num_correct + num_incorrect == 1:
+            code = _UNIQUE
+        elif num_correct > 0 and num_incorrect > 0:
+            code = _SHARED
+        else:
+            code = _CORRECT_ONLY if num_correct > 0 else _INCORRECT_ONLY
         row_totals[row, code] += 1
-        row_totals[row, 4 + code] += length
-        row_totals[row, 8] += length * num_correct
-        row_totals[row, 9] += length * num_incorrect
+        row_totals[row, _FIRST_TOKEN_COLUMN + code] += length
+        row_totals[row, HELD_BY_CORRECT] += length * num_correct
+        row_totals[row, HELD_BY_INCORRECT] += length * num_incorrect
 
 
 @compiled
@@ -92,7 +109,7 @@ class CompiledKernels:
 
 
 def _enough(scratch: Array, group: GroupArrays) -> Array:
-    """The scratch, or a larger one if the group needs it."""
+    """The scratch, or a larger one if the group needs it, with room for somewhat larger groups that may follow."""
     needed = len(group.tokens) + len(group.correct)
     return scratch if len(scratch) >= needed else np.empty(2 * needed, np.int64)
 

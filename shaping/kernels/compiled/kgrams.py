@@ -11,6 +11,7 @@ from shaping.kernels.compiled.strings import (
     find_string,
     hash_runs,
     inverse_powers,
+    longest_run,
     table_bits,
 )
 from shaping.kernels.compiled.support import class_masks, count_holders, own_masks, value_of
@@ -64,7 +65,7 @@ def _number_grams(
 ) -> int:
     """Fill the number of the distinct gram, and the row, of every position; the number of distinct grams."""
     hash_runs(tokens, runs, num_runs, prefix)
-    inverses = inverse_powers(runs, num_runs)
+    inverses = inverse_powers(longest_run(runs, num_runs))
     bits = table_bits(len(grams))
     table = np.full(1 << bits, NONE, np.int32)
     strings = np.empty((len(grams), 4), np.int64)

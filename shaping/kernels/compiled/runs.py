@@ -1,4 +1,4 @@
-"""Compiled: thresholds and maximal low-entropy runs of one group, in one pass over its entropies.
+"""Compiled: thresholds and maximal low-entropy runs of one group.
 
 The order statistic comes from a radix selection on the bits of the entropies: linear time, whatever the values.
 Unsigned positions spare the check for negative ones, which keeps loops from running on vectors.
@@ -40,7 +40,8 @@ def kth_smallest(values: Array, k: int, candidates: Array, bins: Array) -> np.fl
         count += (key >> _TOP_SHIFT) == wanted
     key = _kth_of_bin(candidates, count, rank, bins)
     candidates[0] = key ^ ((key >> 31) & sign)
-    return candidates[:1].view(np.float32)[0]
+    # Zero has two signs in bits; adding zero leaves one.
+    return candidates[:1].view(np.float32)[0] + np.float32(0.0)
 
 
 @compiled

@@ -3,8 +3,8 @@
 Equal runs become one string, number 0, 1, ... in order of first appearance. Every string is entered under the hash of
 its first `min_length` tokens (its head); sliding over all positions of all strings finds the longest string that starts
 at each. Other strings that start there are prefixes of it, reached through prefix links. Hashes only propose: tokens
-decide. At one position at most as many lengths are tried as strings with that head have, so the work is at most
-N sqrt(2 N) probes for N tokens, and a handful in text.
+decide. At one position at most as many lengths are tried as strings with that head have: at most N sqrt(2 N) probes for
+N tokens, and a handful in text. Looping text costs no more: a string that overlaps itself is compared only once.
 """
 
 import numpy as np
@@ -25,6 +25,9 @@ _HEAD, _SIZE, _NEXT, _STRING, _STRING_START, _STRING_HASH = range(6)
 _BASE = np.int64(0xD6E8FEB86659FD93 - (1 << 64))
 _INVERSE = np.uint64(pow(0xD6E8FEB86659FD93, -1, 1 << 64)).astype(np.int64)
 _SPREAD = np.int64(0x9E3779B97F4A7C15 - (1 << 64))
+
+# From this length on it pays to remember where a string was found last.
+_LONG_TOKENS = 64
 
 
 @compiled
@@ -54,13 +57,13 @@ def _powers(base: int, count: int) -> Array:
 
 
 @compiled
-def inverse_powers(runs: Array, num_runs: int) -> Array:
-    """[longest run] int64: _INVERSE ** i, for the hash of a window i tokens behind its run's start."""
-    return _powers(_INVERSE, _longest_run(runs, num_runs))
+def inverse_powers(count: int) -> Array:
+    """[count] int64: _INVERSE ** i, for the hash of a window i tokens behind its run's start."""
+    return _powers(_INVERSE, count)
 
 
 @compiled
-def _longest_run(runs: Array, num_runs: int) -> int:
+def longest_run(runs: Array, num_runs: int) -> int:
     longest = 0
     for r in range(num_runs):
         longest = max(longest, runs[2, r] - runs[1, r])
@@ -94,13 +97,36 @@ def four_differ(tokens: Array, a: int, b: int) -> int:
 
 
 @compiled
+def occurs(tokens: Array, start: int, length: int, t: int, string: int, seen: Array) -> bool:
+    """Whether the string at `start` stands at t too; asked at rising t, linear in the text, however it loops.
+
+    Args:
+        seen: [C, 2] of each string, where it was found last and a shift by which it overlaps itself; NONE at first.
+            A string found again before it ended overlaps itself by that shift, and only its end is new.
+    """
+    if length < _LONG_TOKENS:
+        return same_tokens(tokens, start, t, length)
+    shift = t - seen[string, 0]
+    if seen[string, 0] == NONE or not 0 < shift < length:
+        is_found = same_tokens(tokens, start, t, length)
+    elif shift == seen[string, 1] or same_tokens(tokens, start, start + shift, length - shift):
+        seen[string, 1] = shift
+        is_found = same_tokens(tokens, start + length - shift, t + length - shift, shift)
+    else:
+        is_found = False
+    if is_found:
+        seen[string, 0] = t
+    return is_found
+
+
+@compiled
 def hash_runs(tokens: Array, runs: Array, num_runs: int, prefix: Array) -> None:
     """Fill prefix hashes [N + G] of every run: entry t + row sums token * _BASE ** i over the run's tokens before t.
 
     The tokens [t, t + n) of a run that starts at s have the hash (entry of t + n - entry of t) * _INVERSE ** (t - s).
     The row in the index keeps apart runs that touch where one response ends and the next begins.
     """
-    weights = _powers(_BASE, _longest_run(runs, num_runs))
+    weights = _powers(_BASE, longest_run(runs, num_runs))
     for r in range(num_runs):
         start, length = np.uint64(runs[1, r]), np.uint64(runs[2, r] - runs[1, r])
         at = start + np.uint64(runs[0, r])
@@ -221,7 +247,7 @@ def find_matches(
     """
     count = len(order)
     first, nodes, shorter, head_shift = _index_heads(strings, prefix, order, min_length)
-    inverses = _powers(_INVERSE, strings[order[count - 1], LENGTH])
+    inverses = inverse_powers(strings[order[count - 1], LENGTH])
     links = np.full(count, NONE, np.int32)
     for c in range(count):
         if shorter[c] != NONE:
@@ -230,6 +256,7 @@ def find_matches(
     matches = _candidates(prefix, strings, min_length, inverses)
     first_match = np.zeros(count + 1, np.int64)
     num_matches, mask = 0, len(first) - 1
+    seen = np.full((count, 2), NONE, np.int64)
     for i in range(matches.shape[1]):
         t, c = np.int64(matches[0, i]), np.int64(matches[1, i])
         offset = t - strings[c, START]
@@ -247,8 +274,10 @@ def find_matches(
                 value = (prefix[at + n] - before) * inverse
                 if nodes[node, _STRING] == NONE:
                     found = np.int64(table[find_string(tokens, value, t, n, strings, table, shift)])
-                elif nodes[node, _STRING_HASH] == value and same_tokens(tokens, nodes[node, _STRING_START], t, n):
-                    found = nodes[node, _STRING]
+                elif nodes[node, _STRING_HASH] == value:
+                    string = nodes[node, _STRING]
+                    if occurs(tokens, nodes[node, _STRING_START], n, t, string, seen):
+                        found = string
             node = nodes[node, _NEXT]
         # Written over candidates that were read already.
         matches[0, num_matches], matches[1, num_matches] = t, found

@@ -139,7 +139,8 @@ def _threshold(entropies: FloatArray, quantile: float) -> np.float32:
     if num_tokens == 0:
         return np.float32(0)
     k = min(round(quantile * num_tokens), num_tokens - 1)
-    threshold: np.float32 = np.partition(entropies, k)[k]
+    # Zero has two signs in bits; adding zero leaves one.
+    threshold: np.float32 = np.partition(entropies, k)[k] + np.float32(0)
     return threshold
 
 
