@@ -9,6 +9,7 @@ import logging
 import secrets
 import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ async def _train(
     async with _open_house(recipe, plan, options.address, description) as opened:
         # Again: connecting to Ray puts Ray's own handlers in their place.
         _cancel_on_signals()
+        sys.stderr.writelines(f"lessrl: note: {warning}\n" for warning in plan.warnings)
         files = RunFiles(run_dir, description, api_address=opened.api_address)
         progress = Progress(description, run_dir=run_dir, api_address=opened.api_address)
         with contextlib.closing(files), progress:

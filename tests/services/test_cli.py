@@ -247,6 +247,16 @@ def test_train_runs_a_recipe_to_its_end_and_leaves_its_files(
     assert {each.name for each in (empty_directory / "runs").iterdir()} == {"small", "small-2"}
 
 
+def test_train_says_what_the_plan_warns_of(
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
+) -> None:
+    changes = {"learner.token_plans": ["forking_tokens"], "run.force": True}
+    recipe = toy_recipe(policy, tmp_path, changes)
+    assert run_command("train", recipe, "--address", "house", "--set", "run.steps=1") == 0
+    assert "lessrl: note: forking_tokens (learner.token_plans[0]) contradicts less" in capsys.readouterr().err
+    assert (empty_directory / "runs" / "small" / "summary.json").is_file()
+
+
 def test_failed_run_ends_with_code_1_and_says_why(
     capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
