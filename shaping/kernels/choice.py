@@ -3,6 +3,7 @@
 numba is imported only when kernels are wanted, so that a process that never shapes does not pay for it.
 """
 
+import logging
 from functools import cache
 from typing import Literal
 
@@ -10,6 +11,8 @@ from shaping.components import import_module_of
 from shaping.kernels.base import Kernels
 
 Backend = Literal["auto", "numba", "numpy"]
+
+logger = logging.getLogger(__name__)
 
 _MODULES = {"numba": "compiled.kernels", "numpy": "vectorised.kernels"}
 
@@ -30,6 +33,13 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
 @cache
 def _can_compile() -> bool:
     try:
-        return bool(import_module_of("shaping.kernels.compiled", "jit").CAN_COMPILE)
-    except ImportError:
+        jit = import_module_of("shaping.kernels.compiled", "jit")
+    except ImportError as error:
+        logger.warning("LESS runs on numpy alone, some ten times slower: numba cannot be imported (%s)", error)
         return False
+    if not jit.HAS_CACHE:
+        logger.warning(
+            "compiled LESS kernels cannot be kept: every process compiles them anew, for about 10 s; "
+            "set NUMBA_CACHE_DIR to a folder that only you can write"
+        )
+    return bool(jit.CAN_COMPILE)

@@ -52,7 +52,9 @@ def usable(folder: Path) -> bool:
     except OSError:
         return False
     found = folder.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & stat.S_IWOTH and os.access(folder, os.W_OK)
+    return (
+        found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK)
+    )
 
 
 def compiled(function: Function) -> Function:
@@ -60,7 +62,7 @@ def compiled(function: Function) -> Function:
     base = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return cast(Function, numba.njit(cache=_HAS_CACHE, nogil=True)(function))
+        return cast(Function, numba.njit(cache=HAS_CACHE, nogil=True)(function))
     finally:
         numba.config.CACHE_DIR = base
 
@@ -69,4 +71,4 @@ CAN_COMPILE = not numba.config.DISABLE_JIT
 """Whether numba compiles at all; switched off, it would run the kernels as plain Python."""
 
 _CACHE_FOLDER = cache_folder(Path(__file__).parent, Path(support.__file__), numba.config.CACHE_DIR)
-_HAS_CACHE = usable(_CACHE_FOLDER)
+HAS_CACHE = usable(_CACHE_FOLDER)
