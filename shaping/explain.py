@@ -6,14 +6,13 @@ agree, and a test says so. Knows no files, no words and no advantages.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shaping.checks import BoolArray, FloatArray, IntArray, split_rows
-from shaping.kernels.base import Outside
 from shaping.less import LessAnalysis, LessOptions, analyze
 from shaping.support import SHARED, STRAY, Segments, class_sizes
 
@@ -95,13 +94,15 @@ def explain_group(
         ValueError: as `shaping.less.multipliers`.
     """
     analysis = analyze(responses, entropies, correct, options)
+    is_compat = options.mode == "compat"
+    order_free = analyze(responses, entropies, correct, replace(options, mode="containment")) if is_compat else analysis
     support, lengths = analysis.support, [len(row) for row in responses]
     found = _held_strings(responses, support.segments, correct, options)
     strings, deciding = _deciding_strings(found, lengths, correct)
     sizes = class_sizes(correct).tolist()
     contained = split_rows(support.token_support, lengths)
     supports = tuple(
-        _supports_of(row, multipliers, size) if options.mode == "compat" else row
+        _supports_of(row, multipliers, size) if is_compat else row
         for row, multipliers, size in zip(contained, analysis.multipliers, sizes, strict=True)
     )
     return GroupExplanation(
@@ -111,7 +112,7 @@ def explain_group(
         supports=supports,
         segment_indices=_segment_indices(support.segments, lengths),
         string_indices=deciding,
-        containment=tuple(_painted(row, size, options.outside) for row, size in zip(contained, sizes, strict=True)),
+        containment=tuple(order_free.multipliers),
         strings=strings,
     )
 
@@ -131,14 +132,6 @@ def _class_codes(supports: IntArray, is_correct: bool) -> NDArray[np.uint8]:
     codes[supports == STRAY] = _STRAY_CODE
     codes[supports == SHARED] = TOKEN_CLASSES.index(TokenClass.SHARED)
     return codes
-
-
-def _painted(supports: IntArray, class_size: int, outside: Outside) -> FloatArray:
-    share = 1.0 / class_size
-    values = np.where(supports > 0, share * supports, 0.0)
-    values[supports == 0] = 1.0
-    values[supports == STRAY] = share if outside == "share" else 1.0
-    return values.astype(np.float32)
 
 
 def _segment_indices(segments: Segments, lengths: list[int]) -> tuple[IntArray, ...]:

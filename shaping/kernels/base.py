@@ -71,8 +71,10 @@ class SegmentRule:
             raise ValueError(f"quantile must be in (0, 1), got {self.quantile!r}")
         if not isinstance(self.min_length, Integral) or isinstance(self.min_length, bool):
             raise ValueError(f"min_length must be a whole number, got {self.min_length!r}")
-        if not 1 <= self.min_length <= MAX_MIN_LENGTH:
-            raise ValueError(f"min_length must be >= 1, got {self.min_length}, and at most {MAX_MIN_LENGTH}")
+        if self.min_length < 1:
+            raise ValueError(f"min_length must be >= 1, got {self.min_length}")
+        if self.min_length > MAX_MIN_LENGTH:
+            raise ValueError(f"min_length must be <= {MAX_MIN_LENGTH}, got {self.min_length}")
         # Numbers of numpy's are taken as Python's: for another type numba would compile everything once more.
         object.__setattr__(self, "quantile", float(self.quantile))
         object.__setattr__(self, "min_length", int(self.min_length))
