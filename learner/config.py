@@ -75,6 +75,55 @@ class ZeroConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionConfig:
+    """Correction of the mismatch between the sampler's and the learner's log-probs of the same tokens.
+
+    With rho = exp(old - behavior log-prob) of a token, or their product over a response at level "sequence":
+
+    Args:
+        mode: "none"; "clamp" multiplies a token's loss by min(rho, high) (truncated importance sampling); "mask" leaves
+            out tokens whose rho is outside [low, high] and multiplies the others by rho (masked importance sampling).
+        level: of rho.
+        low, high: bounds; low is used by "mask" only.
+    """
+
+    mode: Literal["none", "clamp", "mask"] = "none"
+    level: Literal["token", "sequence"] = "token"
+    low: float = 0.5
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high:
+            raise ValueError(f"low and high must satisfy 0 <= low < high, got {self.low} and {self.high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (peft) instead of all weights.
+
+    Args:
+        rank: of the adapters; 0 trains all weights.
+        alpha: adapters are scaled by alpha / rank.
+        targets: names of the linear layers that get one.
+        publish: "merged" sends whole weights to the engines; "adapter" sends A and B alone, which each engine adds to
+            the starting weights that it reads from model.path.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    publish: Literal["merged", "adapter"] = "merged"
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"rank must be >= 0, got {self.rank}")
+        if self.alpha <= 0:
+            raise ValueError(f"alpha must be > 0, got {self.alpha}")
+        if not self.targets:
+            raise ValueError("targets must name at least one layer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerConfig:
     """From training samples to new weights.
 
@@ -88,6 +137,10 @@ class LearnerConfig:
         num_ranks: processes that train, one GPU each.
         gradient_checkpointing: recompute activations in the backward pass.
         loss: the policy loss.
+        old_logprobs: what importance ratios are taken against: "behavior" log-probs of the sampler, or log-probs that
+            the learner "recompute"s before the first update of a step.
+        correction: of the train/rollout mismatch.
+        lora: low-rank adapters.
         regularisers: extra loss terms, in order.
         kl: to the starting policy.
         optimizer: AdamW.
@@ -107,6 +160,9 @@ class LearnerConfig:
     logprob_chunk_tokens: int = 2048
     gradient_checkpointing: bool = False
     loss: ComponentSpec = field(default_factory=lambda: ComponentSpec(kind="ppo_clip"))
+    old_logprobs: Literal["behavior", "recompute"] = "behavior"
+    correction: CorrectionConfig = CorrectionConfig()
+    lora: LoraConfig = LoraConfig()
     token_plans: tuple[ComponentSpec, ...] = ()
     regularisers: tuple[ComponentSpec, ...] = ()
     kl: KLConfig = KLConfig()

@@ -61,19 +61,43 @@ class DeadlineConfig:
     Args:
         start_seconds: until every worker is placed and ready.
         group_seconds: one round of one group.
-        step_seconds: one learner step, or one evaluation.
+        step_seconds: one learner step, one evaluation or one checkpoint.
         weights_seconds: each phase of a weight sync.
+        heartbeat_seconds: a role that answers nothing for so long counts as dead.
     """
 
     start_seconds: float = 900.0
     group_seconds: float = 1800.0
     step_seconds: float = 7200.0
     weights_seconds: float = 900.0
+    heartbeat_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("start_seconds", "group_seconds", "step_seconds", "weights_seconds"):
+        for name in ("start_seconds", "group_seconds", "step_seconds", "weights_seconds", "heartbeat_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """When the whole state of a run is written to its directory, and what is kept.
+
+    Args:
+        every_steps: a checkpoint after so many steps, and after the last; 0 writes none, and a run that dies is lost.
+        keep_last: the newest ones.
+        keep_best: also the one with the highest value of this metric: "accuracy" (held-out) or a name of the metric
+            catalogue; "" keeps none.
+    """
+
+    every_steps: int = 10
+    keep_last: int = 2
+    keep_best: str = ""
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0:
+            raise ValueError(f"every_steps must be >= 0, got {self.every_steps}")
+        if self.keep_last < 1:
+            raise ValueError(f"keep_last must be >= 1, got {self.keep_last}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +108,21 @@ class RunConfig:
         steps: learner steps.
         max_staleness: how many versions behind the learner a group may start; 0 is exact and synchronous.
         max_buffered_groups: shaped groups that may wait for the learner; 0 means what max_staleness allows.
-        max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step;
-            at this cap the step trains what it has.
+        max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step.
+        at_attempt_cap: at that cap, "train_smaller" trains the groups that there are, "wait" says so and goes on
+            sampling, "stop" ends the run.
         group_attempts: times that one group is tried when its worker fails, before the run ends.
+        max_worker_restarts: times that rollout and shaping workers are restarted in one run, all together.
+        max_restarts: times that a run whose learner or orchestrator died goes on from its last checkpoint.
+        max_skipped_steps: learner steps in one run that may be skipped, as their loss or gradient is not finite.
         max_mismatch_nats: largest mean difference per token between the sampler's and the learner's log-probs before a
             step's first update; above it they hold different policies, and the run ends.
+        max_canary_nats: largest difference, on the tokens of one fixed prompt, between the log-probs of an engine and
+            of the learner after a weight sync; above it an alarm is raised.
         dump_groups_per_step: groups of each step, the first in order of admission, that are written to groups.jsonl for
             `lessrl explain`; 0 writes none.
         force: run plug-ins that declare that they contradict one another; `lessrl plan` warns of each pair.
+        checkpoint: what a run can go on from.
         deadlines: of each phase.
     """
 
@@ -99,27 +130,38 @@ class RunConfig:
     max_staleness: int = 0
     max_buffered_groups: int = 0
     max_attempts_per_step: float = 4.0
+    at_attempt_cap: typing.Literal["train_smaller", "wait", "stop"] = "train_smaller"
     group_attempts: int = 2
+    max_worker_restarts: int = 10
+    max_restarts: int = 3
+    max_skipped_steps: int = 3
     max_mismatch_nats: float = 1.0
+    max_canary_nats: float = 0.1
     dump_groups_per_step: int = 2
     force: bool = False
+    checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlineConfig = DeadlineConfig()
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be >= 1, got {self.steps}")
-        if self.max_staleness < 0:
-            raise ValueError(f"max_staleness must be >= 0, got {self.max_staleness}")
-        if self.max_buffered_groups < 0:
-            raise ValueError(f"max_buffered_groups must be >= 0, got {self.max_buffered_groups}")
-        if self.max_attempts_per_step < 1:
-            raise ValueError(f"max_attempts_per_step must be >= 1, got {self.max_attempts_per_step}")
-        if self.group_attempts < 1:
-            raise ValueError(f"group_attempts must be >= 1, got {self.group_attempts}")
-        if self.max_mismatch_nats <= 0:
-            raise ValueError(f"max_mismatch_nats must be > 0, got {self.max_mismatch_nats}")
-        if self.dump_groups_per_step < 0:
-            raise ValueError(f"dump_groups_per_step must be >= 0, got {self.dump_groups_per_step}")
+        for name, least in _LEAST_OF_RUN.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        for name in ("max_mismatch_nats", "max_canary_nats"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+
+
+_LEAST_OF_RUN = {
+    "steps": 1,
+    "max_staleness": 0,
+    "max_buffered_groups": 0,
+    "max_attempts_per_step": 1,
+    "group_attempts": 1,
+    "max_worker_restarts": 0,
+    "max_restarts": 0,
+    "max_skipped_steps": 0,
+    "dump_groups_per_step": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
