@@ -5,12 +5,14 @@ LessrlError
 |  |- RecipeError     a recipe key, value or combination
 |  `- DataError       a data file, a row, a prompt
 |- RecordError        a record broke its own rule at a border: a bug, or a foreign component
+|- CheckpointError    a checkpoint is partial, damaged, or does not fit the run
 |- EngineRefused      an engine failed its proof at start or refused weights
 `- RunFailed          a run ended; carries role, group and first cause
 Messages say: what must hold, what was found, where it comes from, what to do.
 """
 
 __all__ = [
+    "CheckpointError",
     "DataError",
     "EngineRefused",
     "LessrlError",
@@ -39,6 +41,10 @@ class DataError(UserError):
 
 class RecordError(LessrlError, ValueError):
     """A record that crosses a border broke its rule."""
+
+
+class CheckpointError(LessrlError, RuntimeError):
+    """A checkpoint is partial, damaged, or does not fit the run; nothing of it was taken over."""
 
 
 class EngineRefused(LessrlError, RuntimeError):

@@ -115,6 +115,23 @@ class WeightChannel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryAnswer:
+    """What one engine sampled for the fixed canary prompt, for the learner to score under the same policy version.
+
+    Args:
+        prompt_ids: [L_p] int32.
+        response_ids: [T] int32.
+        behavior_logprobs: [T] float32.
+        temperature: that it was sampled at.
+    """
+
+    prompt_ids: IntArray
+    response_ids: IntArray
+    behavior_logprobs: FloatArray
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What one learner step reports.
 
