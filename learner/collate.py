@@ -30,6 +30,8 @@ class Microbatch:
         loss_mask: [S] bool, tokens of the policy loss.
         hint_mask: [S] bool, hint tokens; never in `loss_mask`.
         behavior_logprobs, advantages, sampler_entropies: [S] float32; 0 on hint tokens.
+        old_logprobs: [S] float32, what importance ratios are taken against: the behavior log-probs, unless the learner
+            puts its own in their place.
         sequence_ids: [S] int64, index of the sample within this micro-batch.
         num_tokens: tokens of samples in the forward pass.
         num_padding_tokens: positions that hold no token of a sample.
@@ -43,6 +45,7 @@ class Microbatch:
     loss_mask: torch.Tensor
     hint_mask: torch.Tensor
     behavior_logprobs: torch.Tensor
+    old_logprobs: torch.Tensor
     advantages: torch.Tensor
     sampler_entropies: torch.Tensor
     sequence_ids: torch.Tensor
@@ -90,6 +93,7 @@ def collate(samples: Sequence[TrainingSample], layout: Layout) -> Microbatch:
     scored = [_scored_tokens(sample) for sample in samples]
     if not any(len(each) for each in scored):
         scored[int(np.argmax(lengths))] = np.zeros(1, dtype=np.int64)
+    behavior_logprobs = _picked(samples, scored, "behavior_logprobs")
     return Microbatch(
         token_ids=torch.from_numpy(token_ids.reshape(shape)),
         position_ids=torch.from_numpy(position_ids.reshape(shape)),
@@ -98,7 +102,8 @@ def collate(samples: Sequence[TrainingSample], layout: Layout) -> Microbatch:
         targets=_picked(samples, scored, "token_ids").long(),
         loss_mask=_picked(samples, scored, "loss_mask"),
         hint_mask=_picked(samples, scored, "token_sources") == int(TokenSource.HINT),
-        behavior_logprobs=_picked(samples, scored, "behavior_logprobs"),
+        behavior_logprobs=behavior_logprobs,
+        old_logprobs=behavior_logprobs,
         advantages=_picked(samples, scored, "advantages"),
         sampler_entropies=_picked(samples, scored, "entropies"),
         sequence_ids=_joined([np.full(len(each), index) for index, each in enumerate(scored)]),
@@ -134,6 +139,7 @@ def _dummy(layout: Layout) -> Microbatch:
         loss_mask=nothing,
         hint_mask=nothing,
         behavior_logprobs=zeros,
+        old_logprobs=zeros,
         advantages=zeros,
         sampler_entropies=zeros,
         sequence_ids=torch.zeros(1, dtype=torch.int64),

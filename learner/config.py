@@ -78,12 +78,14 @@ class ZeroConfig:
 class CorrectionConfig:
     """Correction of the mismatch between the sampler's and the learner's log-probs of the same tokens.
 
-    With rho = exp(old - behavior log-prob) of a token, or their product over a response at level "sequence":
+    rho = exp(old - behavior log-prob) with `old_logprobs` "recompute". With "behavior" the loss's own ratio holds the
+    mismatch: only "mask" is allowed, which then reads rho = exp(policy - behavior log-prob) at each update and weighs
+    nothing. No gradient flows through rho, and the loss stays a mean over all trained tokens.
 
     Args:
         mode: "none"; "clamp" multiplies a token's loss by min(rho, high) (truncated importance sampling); "mask" leaves
             out tokens whose rho is outside [low, high] and multiplies the others by rho (masked importance sampling).
-        level: of rho.
+        level: "token", or "sequence": the product of rho over the trained tokens of a response, for all of them.
         low, high: bounds; low is used by "mask" only.
     """
 
@@ -138,14 +140,15 @@ class LearnerConfig:
         gradient_checkpointing: recompute activations in the backward pass.
         loss: the policy loss.
         old_logprobs: what importance ratios are taken against: "behavior" log-probs of the sampler, or log-probs that
-            the learner "recompute"s before the first update of a step.
+            the learner "recompute"s before the first update of a step (a forward pass more for each later update).
         correction: of the train/rollout mismatch.
         lora: low-rank adapters.
         regularisers: extra loss terms, in order.
         kl: to the starting policy.
         optimizer: AdamW.
         zero: ZeRO-3.
-        logprob_chunk_tokens: tokens whose logits exist at one time.
+        logprob_chunk_tokens: tokens whose logits exist at one time, for a part of the vocabulary that keeps them under
+            17 MB.
         token_plans: in order; weights multiply.
         bucket_bytes: size of one weight bucket on its way to the engines.
     """
@@ -176,3 +179,8 @@ class LearnerConfig:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if self.mini_batch_groups < 0:
             raise ValueError(f"mini_batch_groups must be >= 0, got {self.mini_batch_groups}")
+        if self.correction.mode == "clamp" and self.old_logprobs == "behavior":
+            raise ValueError(
+                "correction.mode clamp needs old_logprobs recompute: with behavior the loss's own ratio holds the "
+                "mismatch, and a weight would count it twice; set old_logprobs to recompute, or mode to mask or none"
+            )

@@ -7,12 +7,15 @@ from learner.config import LearnerConfig
 BYTES_PER_GRADIENT = {"float32": 4, "bfloat16": 2}
 
 
-def deepspeed_config(config: LearnerConfig) -> dict[str, Any]:
+def deepspeed_config(config: LearnerConfig, *, sub_group_elements: int = 1_000_000_000) -> dict[str, Any]:
     """ZeRO-3 with gradient accumulation left to us.
 
     DeepSpeed is told one micro-batch per update (its own division by accumulation steps is then 1) and is told the
     boundary by hand; its batch sizes are not read by anything and only have to agree with each other. DeepSpeed counts
     its bucket sizes in elements.
+
+    Args:
+        sub_group_elements: of one rank, which the optimizer updates together.
     """
     zero = config.zero
     width = BYTES_PER_GRADIENT[config.dtype]
@@ -23,6 +26,7 @@ def deepspeed_config(config: LearnerConfig) -> dict[str, Any]:
         "reduce_bucket_size": max(1, zero.reduce_bucket_bytes // width),
         "stage3_prefetch_bucket_size": zero.prefetch_bucket_bytes // width,
         "stage3_param_persistence_threshold": zero.persistence_threshold,
+        "sub_group_size": sub_group_elements,
     }
     if zero.offload_optimizer:
         stage["offload_optimizer"] = {"device": "cpu", "pin_memory": False}

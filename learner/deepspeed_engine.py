@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,16 +21,16 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_get_full_grad, safe_get_local_grad
 from transformers.integrations import HfDeepSpeedConfig
 
-from learner.config import LearnerConfig
+from learner.config import LearnerConfig, LoraConfig
 from learner.deepspeed_config import deepspeed_config, reference_config
+from learner.deepspeed_state import Zero3State
+from learner.lora import without_adapters
 from learner.policy import Policy, load_policy
 from learner.scoring import ScoringEngine, make_optimizer
-from learner.weights import ParameterSpec
-from shaping.errors import RecipeError, RunFailed
+from shaping.errors import RecipeError
 
 T = TypeVar("T")
 
-CHECKPOINT_TAG = "engine"
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -43,6 +43,8 @@ class DeepSpeedEngine(ScoringEngine):
         address, port: where rank 0 listens.
         timeout_s: longest wait for the other ranks in one collective.
     """
+
+    sub_group_elements = 1_000_000_000
 
     def __init__(
         self,
@@ -70,17 +72,18 @@ class DeepSpeedEngine(ScoringEngine):
     def start(self) -> str:
         backend = self._join()
         torch.manual_seed(self._seed)
-        options = deepspeed_config(self._config)
+        options = deepspeed_config(self._config, sub_group_elements=self.sub_group_elements)
         # from_pretrained partitions parameters as it reads them, for as long as this object is alive.
         self._zero_init = HfDeepSpeedConfig(options)
-        policy = self._load(self._config.gradient_checkpointing)
-        self._names = dict(policy.named_parameters())
-        optimizer = make_optimizer(self._config.optimizer, policy.parameters())
+        policy = self._load(self._config.gradient_checkpointing, self._config.lora)
+        self._publish(policy)
+        self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(self._config.optimizer, policy)
         self._engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=options)
         self._optimizer, self._model = optimizer, self._engine
+        self._state = Zero3State(self._engine, self.gather_objects, self._rank)
         if self._config.kl.coefficient > 0:
-            reference = self._load(False).requires_grad_(False)
-            self._reference, *_ = deepspeed.initialize(model=reference, config=reference_config(self._config))
+            self._reference = self._frozen_start()
         ranks = f"{self._config.num_ranks} ranks" if self._config.num_ranks > 1 else "1 rank"
         return f"deepspeed {deepspeed.__version__} ZeRO-3, {backend}, {self._config.dtype}, {ranks}"
 
@@ -109,12 +112,22 @@ class DeepSpeedEngine(ScoringEngine):
         )
         return backend
 
-    def _load(self, gradient_checkpointing: bool) -> Policy:
+    def _frozen_start(self) -> Callable[..., torch.Tensor]:
+        if self._config.lora.rank:
+            return without_adapters(self._engine)
+        frozen = self._load(False).requires_grad_(False)
+        engine, *_ = deepspeed.initialize(model=frozen, config=reference_config(self._config))
+        reference: Callable[..., torch.Tensor] = engine
+        return reference
+
+    def _load(self, gradient_checkpointing: bool, lora: LoraConfig | None = None) -> Policy:
         return load_policy(
             self._model_path,
             dtype=self._dtype,
             chunk_tokens=self._config.logprob_chunk_tokens,
             gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
+            seed=self._seed,
         )
 
     def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
@@ -123,7 +136,7 @@ class DeepSpeedEngine(ScoringEngine):
 
     def grad_norm(self) -> float:
         squares = torch.zeros((), dtype=torch.float64, device=self.device)
-        for parameter in self._names.values():
+        for parameter in self._trained:
             squares += safe_get_local_grad(parameter).double().pow(2).sum()
         dist.all_reduce(squares)
         return math.sqrt(float(squares))
@@ -149,34 +162,26 @@ class DeepSpeedEngine(ScoringEngine):
         joined = torch.cat([row[:, :width] for row, width in zip(rows, widths, strict=True)], dim=1)
         return joined, sum(widths[: self._rank])
 
-    def parameters(self) -> tuple[ParameterSpec, ...]:
-        return tuple(
-            ParameterSpec(name=name, shape=tuple(parameter.ds_shape), dtype=self._config.dtype)
-            for name, parameter in self._names.items()
-        )
-
     @contextmanager
     def gathered(self, names: tuple[str, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
-        parameters = [self._names[name] for name in names]
-        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=None):
-            yield tuple(parameter.detach() for parameter in parameters)
+        tensors = [self._published(name) for name in names]
+        parts = [part for tensor in tensors for part in tensor.parts]
+        with deepspeed.zero.GatheredParameters(parts, modifier_rank=None):
+            yield tuple(tensor.value() for tensor in tensors)
 
     def full_gradient(self, name: str) -> torch.Tensor:
-        gradient: torch.Tensor = safe_get_full_grad(self._names[name])
+        gradient: torch.Tensor = safe_get_full_grad(self._published(name).parts[0])
         return gradient.float().clone()
 
-    def save(self, directory: Path) -> None:
-        self._engine.save_checkpoint(
-            str(directory), tag=CHECKPOINT_TAG, client_state={"random_state": torch.get_rng_state()}
-        )
+    def save(self, directory: Path) -> tuple[str, ...]:
+        return self._state.save(directory)
 
-    def load(self, directory: Path) -> None:
-        path, client_state = self._engine.load_checkpoint(str(directory), tag=CHECKPOINT_TAG)
-        if path is None:
-            raise RunFailed(
-                role="learner", cause=f"no ZeRO-3 checkpoint of {self._config.num_ranks} ranks in {directory}"
-            )
-        torch.set_rng_state(client_state["random_state"])
+    def load(self, directory: Path, num_ranks: int) -> None:
+        if num_ranks == self._config.num_ranks:
+            self._state.load(directory)
+        else:
+            self._state.load_resharded(directory)
+        self._follow_recipe()
 
     def close(self) -> None:
         if not dist.is_initialized():

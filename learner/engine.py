@@ -69,21 +69,37 @@ class TrainEngine(Protocol):
         ...
 
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        """Every parameter once; a tied output embedding is not repeated."""
+        """Every weight of the checkpoint once; a tied output embedding is not repeated."""
+        ...
+
+    def adapter_parameters(self) -> tuple[ParameterSpec, ...]:
+        """A and B of every LoRA adapter; empty where whole weights train."""
         ...
 
     def gathered(self, names: tuple[str, ...]) -> AbstractContextManager[tuple[torch.Tensor, ...]]:
-        """Full values of some parameters, in order, for the length of the context; read only."""
+        """Full values of some of these, in order, for the length of the context; weights have adapters folded in."""
         ...
 
     def full_gradient(self, name: str) -> torch.Tensor:
-        """Accumulated gradient of one parameter, whole, float32; for tests and diagnosis, before `update`."""
+        """Accumulated gradient of one that trains, whole, float32; for tests and diagnosis, before `update`."""
         ...
 
-    def save(self, directory: Path) -> None:
-        """Weights, optimizer and random states, so that `load` continues bit for bit."""
+    def save(self, directory: Path) -> tuple[str, ...]:
+        """Write this rank's part of what trains and of its optimizer to stable storage.
+
+        Returns:
+            The files, relative to `directory`.
+        Raises:
+            OSError: one could not be written; after the last collective call, so that no rank is left waiting.
+        """
         ...
 
-    def load(self, directory: Path) -> None: ...
+    def load(self, directory: Path, num_ranks: int) -> None:
+        """Restore what `save` wrote.
+
+        Args:
+            num_ranks: of the group that saved; bit for bit where it is this group's.
+        """
+        ...
 
     def close(self) -> None: ...

@@ -1,17 +1,20 @@
 """A policy as a Hugging Face checkpoint: safetensors, model configuration, generation configuration, tokenizer."""
 
+import errno
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from shaping.training import WeightLayout
 
 SHARD_BYTES = 4_000_000_000
+EXPORT_RULE = "a policy must be exported in full"
 Gather = Callable[[tuple[str, ...]], AbstractContextManager[tuple[torch.Tensor, ...]]]
 
 
@@ -20,7 +23,10 @@ def export_weights(directory: Path, layout: WeightLayout, gather: Gather, *, wri
 
     Args:
         writes: True on the one rank that writes; the others only take part.
+    Raises:
+        OSError: a file could not be written; after the last collective call.
     """
+    failure: OSError | None = None
     num_shards = len(layout.buckets)
     index: dict[str, str] = {}
     for number, bucket in enumerate(layout.buckets, start=1):
@@ -31,8 +37,13 @@ def export_weights(directory: Path, layout: WeightLayout, gather: Gather, *, wri
                 if writes:
                     shard[name] = tensor.cpu().clone()
             index[name] = file_name
-        if writes:
-            save_file(shard, directory / file_name, metadata={"format": "pt"})
+        if writes and failure is None:
+            try:
+                save_file(shard, directory / file_name, metadata={"format": "pt"})
+            except SafetensorError as error:
+                failure = OSError(errno.EIO, str(error), str(directory / file_name))
+    if failure is not None:
+        raise failure
     if writes and num_shards > 1:
         text = json.dumps({"metadata": {"total_size": layout.num_bytes}, "weight_map": index}, indent=2)
         (directory / "model.safetensors.index.json").write_text(text)
@@ -40,6 +51,7 @@ def export_weights(directory: Path, layout: WeightLayout, gather: Gather, *, wri
 
 def export_settings(directory: Path, model_path: str, dtype: str) -> None:
     """Copy what is not weights from the checkpoint that the policy started from; files it lacks are left out."""
+    directory.mkdir(parents=True, exist_ok=True)
     config = AutoConfig.from_pretrained(model_path)
     config.dtype = dtype
     config.save_pretrained(directory)

@@ -4,7 +4,6 @@ Blind to the algorithm: the objective is built from the recipe, and an engine ho
 method is collective: all ranks call it with the same arguments, except for the samples.
 """
 
-import json
 import math
 import time
 from pathlib import Path
@@ -12,22 +11,25 @@ from pathlib import Path
 import torch
 import xxhash
 
+from learner.canary import canary_difference
 from learner.config import LearnerConfig
 from learner.engine import TrainEngine
-from learner.export import SHARD_BYTES, export_settings, export_weights
+from learner.export import EXPORT_RULE, SHARD_BYTES, export_settings, export_weights
+from learner.lora import adapter_layout
 from learner.objective import build_objective
 from learner.phase_clock import PhaseClock
+from learner.state import learner_identity, load_state, save_state, together
 from learner.updater import Updater
 from learner.weight_sender import WeightSender, open_sender
 from learner.weights import bucket_layout
 from learner.work import LearnerInfo, StepWork
-from shaping.errors import RunFailed
+from shaping.bucket_header import BucketHeader, transfer_headers
+from shaping.errors import ChannelBroken
 from shaping.memory_channel import MemoryChannel
 from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
 from shaping.scheduling import schedule_of
-from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
-
-STATE_FILE = "learner.json"
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
 
 
 class Learner:
@@ -37,17 +39,23 @@ class Learner:
         engine: holds parameters, gradients and optimizer of this rank.
         model_path: checkpoint of the starting policy.
         rank: of this process; rank 0 sends weights and writes files.
-        timeout_s: longest wait for the receivers of weights.
+        weight_timeout_s: longest wait for the receivers of weights to join, and for one whole transfer.
     """
 
     def __init__(
-        self, config: LearnerConfig, *, engine: TrainEngine, model_path: str, rank: int, timeout_s: float = 600.0
+        self,
+        config: LearnerConfig,
+        *,
+        engine: TrainEngine,
+        model_path: str,
+        rank: int,
+        weight_timeout_s: float = 600.0,
     ) -> None:
         self._config = config
         self._engine = engine
         self._model_path = model_path
         self._rank = rank
-        self._timeout_s = timeout_s
+        self._weight_timeout_s = weight_timeout_s
         self._updater = Updater(engine, build_objective(config), config.layout)
         self._learning_rate = schedule_of(config.optimizer.learning_rate, "learner.optimizer.learning_rate")
         self._sender: WeightSender | None = None
@@ -60,6 +68,9 @@ class Learner:
         """
         began = time.perf_counter()
         description = self._engine.start()
+        if self._config.lora.rank:
+            description += f", LoRA of rank {self._config.lora.rank}"
+        self._identity = learner_identity(self._config, self._model_path)
         return LearnerInfo(
             num_parameters=sum(math.prod(each.shape) for each in self._engine.parameters()),
             description=description,
@@ -69,105 +80,142 @@ class Learner:
     def step(self, work: StepWork) -> StepResult:
         """Train one batch: its mini-batches in order.
 
+        An update whose loss or gradient is not finite is not taken, on any rank, and neither are the later ones of the
+        step; parameters and optimizer are as before it, and the step still makes the next version.
+
         Raises:
-            RunFailed: a loss or gradient is not finite; no rank has then taken that update.
+            RunFailed: the samples are not the planned ones.
         """
         clock = PhaseClock(self._engine.device)
         learning_rate = self._learning_rate.value(work.step)
         metrics: list[dict[str, Metric]] = []
-        for index, mini_batch in enumerate(work.mini_batches):
-            metrics += self._updater.accumulate(work, index, mini_batch, clock)
+        old = self._updater.old_logprobs(work, clock)
+        for index in range(len(work.mini_batches)):
+            found = self._updater.accumulate(work, index, old[index], clock)
+            if found.not_finite:
+                return _result(work, index, skipped=found.not_finite)
             with clock.phase("optimizer"):
-                norm = self._updater.finite_grad_norm(work, index)
                 self._engine.update(learning_rate)
+            metrics += found.metrics
             if self._rank == 0:
-                metrics.append({"learner_grad_norm": Mean(norm, 1), "learner_learning_rate": Mean(learning_rate, 1)})
+                norm = Mean(found.grad_norm, 1)
+                metrics.append({"learner_grad_norm": norm, "learner_learning_rate": Mean(learning_rate, 1)})
         metrics.append({f"learner_{name}_s": Max(seconds) for name, seconds in clock.seconds.items()})
         merged = merge_metrics(self._engine.gather_objects(merge_metrics(metrics)))
-        return StepResult(
-            policy_version=work.policy_version + 1,
-            num_updates=len(work.mini_batches),
-            num_valid_tokens=sum(each.num_valid_tokens for each in work.mini_batches),
-            metrics=metric_values(merged),
-        )
+        return _result(work, len(work.mini_batches), metrics=metric_values(merged))
 
     def weight_layout(self) -> WeightLayout:
         """The buckets in which weights travel; the same on every rank and for the whole run."""
+        lora = self._config.lora
+        if lora.rank and lora.publish == "adapter":
+            pairs = self._engine.adapter_parameters()
+            return bucket_layout(pairs, self._config.bucket_bytes, adapter=adapter_layout(lora))
         return bucket_layout(self._engine.parameters(), self._config.bucket_bytes)
 
     def connect_weights(self, channel: WeightChannel, memory: MemoryChannel | None = None) -> None:
-        """Meet the engines. Rank 0 blocks until every receiver has joined; other ranks have nothing to do.
+        """Meet the engines; an earlier channel is left. Rank 0 blocks until all have joined, other ranks do nothing.
 
         Raises:
-            RunFailed: a receiver did not join in time.
+            ChannelBroken: a receiver did not join in time.
         """
+        self._leave_channel()
         if self._rank == 0:
-            self._sender = open_sender(channel, memory, self._timeout_s)
+            self._sender = open_sender(channel, memory, self._weight_timeout_s)
 
     def send_weights(self, policy_version: int) -> WeightManifest:
         """Gather and send bucket by bucket; the whole model is never on one rank.
 
         Raises:
-            RunFailed: not connected, or a receiver is gone.
+            ChannelBroken: not connected, or a receiver is gone; the channel is left.
         """
         layout = self.weight_layout()
+        ends_at = time.monotonic() + self._weight_timeout_s
         checksums = []
-        for index, bucket in enumerate(layout.buckets):
+        broken: ChannelBroken | None = None
+        headers = transfer_headers(layout, policy_version)
+        for header, bucket in zip(headers[:-1], layout.buckets, strict=True):
             with self._engine.gathered(bucket.names) as tensors:
-                data = None
-                if self._rank == 0:
-                    data = torch.cat([tensor.contiguous().view(torch.uint8).flatten() for tensor in tensors])
-            if data is None:
-                checksums.append("")
-                continue
-            if self._sender is None:
-                raise RunFailed(role="learner", cause="weights were sent before the channel was connected")
+                # Gathering is collective: it goes on for the other ranks when there is nobody left to send to.
+                if self._rank != 0 or broken is not None:
+                    checksums.append("")
+                    continue
+                data = torch.cat([tensor.contiguous().view(torch.uint8).flatten() for tensor in tensors])
             checksums.append(xxhash.xxh3_64_hexdigest(data.cpu().numpy()))
-            self._sender.send(index, data)
+            broken = self._send(header, data, ends_at)
+        if self._rank == 0 and broken is None:
+            broken = self._send(headers[-1], None, ends_at)
+        if broken is not None:
+            raise broken
         return WeightManifest(policy_version=policy_version, layout=layout, checksums=tuple(checksums))
 
+    def _send(self, header: BucketHeader, data: torch.Tensor | None, ends_at: float) -> ChannelBroken | None:
+        """Send one bucket; what is wrong with the channel, which is then left."""
+        try:
+            if self._sender is None:
+                raise ChannelBroken("weights were sent before a channel was connected")
+            self._sender.send(header, data, ends_at - time.monotonic())
+        except ChannelBroken as error:
+            self._leave_channel()
+            return error
+        return None
+
+    def _leave_channel(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
+
+    def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        """Largest |learner - engine| log-prob over the answers' tokens, nats; answers must be of the weights held."""
+        return canary_difference(self._engine, answers, self._config.layout)
+
     def export(self, directory: str | Path) -> None:
-        """Write a Hugging Face checkpoint. Rank 0 writes; its host holds one shard at a time."""
-        path = Path(directory)
-        if self._rank == 0:
-            path.mkdir(parents=True, exist_ok=True)
-            export_settings(path, self._model_path, self._config.dtype)
-        layout = bucket_layout(self._engine.parameters(), SHARD_BYTES)
-        export_weights(path, layout, self._engine.gathered, writes=self._rank == 0)
-        self._engine.gather_objects(None)
-
-    def save(self, directory: str | Path) -> None:
-        """Write what `load` needs to go on bit for bit. All ranks write their part."""
-        path = Path(directory)
-        if self._rank == 0:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / STATE_FILE).write_text(json.dumps(self._state()))
-        self._engine.gather_objects(None)
-        self._engine.save(path)
-        self._engine.gather_objects(None)
-
-    def load(self, directory: str | Path) -> None:
-        """Restore what `save` wrote, into a started learner of the same engine, ranks and dtype.
+        """Write a Hugging Face checkpoint. Rank 0 writes; its host holds one shard at a time.
 
         Raises:
-            RunFailed: no such state, or one of another shape.
+            CheckpointError: a file could not be written; on every rank.
         """
-        path = Path(directory) / STATE_FILE
-        if not path.exists():
-            raise RunFailed(role="learner", cause=f"a saved learner must hold {STATE_FILE}, none in {directory}")
-        saved = json.loads(path.read_text())
-        if saved != self._state():
-            raise RunFailed(
-                role="learner", cause=f"saved learner {saved} cannot be loaded as {self._state()} ({directory})"
-            )
-        self._engine.load(Path(directory))
+        path, writes, gather = Path(directory), self._rank == 0, self._engine.gather_objects
+        settings = (path, self._model_path, self._config.dtype)
+        together(gather, lambda: export_settings(*settings) if writes else None, EXPORT_RULE)
+        layout = bucket_layout(self._engine.parameters(), SHARD_BYTES)
+        together(gather, lambda: export_weights(path, layout, self._engine.gathered, writes=writes), EXPORT_RULE)
 
-    def _state(self) -> dict[str, str | int]:
-        return {"engine": self._config.engine, "num_ranks": self._config.num_ranks, "dtype": self._config.dtype}
+    def save(self, directory: str | Path) -> tuple[StoredFile, ...]:
+        """Write what `load` needs to go on bit for bit, to stable storage; every rank writes and hashes its part.
+
+        Args:
+            directory: seen by all ranks; empty, or to be made. Nothing outside it changes.
+        Returns:
+            All files, relative to `directory`; the same on every rank.
+        Raises:
+            CheckpointError: a file could not be written; on every rank.
+        """
+        return save_state(self._engine, self._identity, Path(directory), self._rank)
+
+    def load(self, directory: str | Path) -> None:
+        """Restore what `save` wrote, into a started learner that has not trained.
+
+        With as many ranks as saved it goes on bit for bit. ZeRO-3 also takes what another number of ranks saved:
+        parameters and optimizer are then the same bits, sums over ranks round differently.
+
+        Raises:
+            CheckpointError: partial, or not of this engine, dtype, starting model or adapters; on every rank.
+        """
+        load_state(self._engine, self._identity, Path(directory), self._rank)
 
     def close(self) -> None:
         """Leave the group. Harmless when repeated."""
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
+        self._leave_channel()
         self._engine.close()
+
+
+def _result(
+    work: StepWork, num_updates: int, *, metrics: dict[str, float] | None = None, skipped: str = ""
+) -> StepResult:
+    return StepResult(
+        policy_version=work.policy_version + 1,
+        num_updates=num_updates,
+        num_valid_tokens=sum(each.num_valid_tokens for each in work.mini_batches[:num_updates]),
+        metrics=metrics or {},
+        skipped=skipped,
+    )

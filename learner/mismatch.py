@@ -3,24 +3,43 @@
 import torch
 
 from learner.collate import Microbatch
-from learner.losses.base import mean_metrics
-from shaping.metrics import Max, Metric
+from learner.losses.base import MAX_LOG_RATIO, mean_metrics
+from shaping.metrics import EffectiveShare, Max, Metric
 
 
 def mismatch_metrics(batch: Microbatch, scores: torch.Tensor) -> dict[str, Metric]:
-    """Absolute differences over trained tokens, in nats.
+    """Over the trained tokens, with d = learner - sampler log-prob of the sampled token and w = exp(d):
 
-    With version-fresh samples this is numerical mismatch alone; with stale ones it holds the policy's change too.
+    - mean and largest |d|, and the same of the entropies;
+    - KL(sampler || learner) by its estimates -d (k1, signed) and w - 1 - d (k3, Schulman 2020, never negative);
+    - the effective sample size of the weights w, as a share of the tokens.
+
+    With version-fresh samples this is numerical mismatch alone; with stale ones it holds the policy's change too. In w
+    and k3, d is held within +-20.
 
     Args:
         scores: [2, S], log-probabilities and entropies of the learner.
     """
-    differences = {
-        "learner_logprob_difference": (scores[0].detach() - batch.behavior_logprobs).abs(),
-        "learner_entropy_difference": (scores[1].detach() - batch.sampler_entropies).abs(),
-    }
-    means = mean_metrics({f"{name}_mean_nats": value for name, value in differences.items()}, batch.loss_mask)
-    if not bool(batch.loss_mask.any()):
+    mask = batch.loss_mask
+    difference = scores[0].detach().double() - batch.behavior_logprobs
+    entropy_difference = (scores[1].detach().double() - batch.sampler_entropies).abs()
+    bounded = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    means = mean_metrics(
+        {
+            "learner_logprob_difference_mean_nats": difference.abs(),
+            "learner_entropy_difference_mean_nats": entropy_difference,
+            "learner_mismatch_kl_nats": bounded.expm1() - bounded,
+            "learner_mismatch_kl_k1_nats": -difference,
+        },
+        mask,
+    )
+    if not bool(mask.any()):
         return means
-    highest = torch.stack([value[batch.loss_mask].max() for value in differences.values()]).tolist()
-    return means | {f"{name}_max_nats": Max(value) for name, value in zip(differences, highest, strict=True)}
+    weights = bounded[mask].exp()
+    numbers = (difference[mask].abs().max(), entropy_difference[mask].max(), weights.sum(), weights.square().sum())
+    logprob_max, entropy_max, total, squares = torch.stack(numbers).tolist()
+    return means | {
+        "learner_logprob_difference_max_nats": Max(logprob_max),
+        "learner_entropy_difference_max_nats": Max(entropy_max),
+        "learner_effective_sample_share": EffectiveShare(total, squares, len(weights)),
+    }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from learner.collate import Microbatch
-from learner.config import KLConfig, LearnerConfig
+from learner.config import CorrectionConfig, KLConfig, LearnerConfig
 from learner.kl import kl_estimate
 from learner.losses.base import LossInputs, PolicyLoss, mean_metrics, token_mean
 from learner.regularisers.base import Regulariser, RegulariserInputs
@@ -34,6 +34,7 @@ class Objective:
 
     Args:
         differentiable_entropies: whether any of them needs gradients through entropies.
+        recomputes_old: whether importance ratios are against the learner's own log-probs instead of the sampler's.
     """
 
     loss: PolicyLoss
@@ -41,6 +42,8 @@ class Objective:
     regularisers: tuple[tuple[str, Regulariser], ...]
     kl: KLConfig
     differentiable_entropies: bool
+    recomputes_old: bool
+    correction: CorrectionConfig
 
     @property
     def plans_whole_updates(self) -> bool:
@@ -86,24 +89,27 @@ def build_objective(config: LearnerConfig) -> Objective:
         regularisers=tuple((each.kind, item) for each, item in built if each.folder == "learner.regularisers"),
         kl=config.kl,
         differentiable_entropies=any(Signal.DIFFERENTIABLE_ENTROPIES in each.needs for each in components),
+        recomputes_old=config.old_logprobs == "recompute",
+        correction=config.correction,
     )
 
 
 def trained_signals(batch: Microbatch, scores: torch.Tensor) -> torch.Tensor:
-    """[4, N] detached signals of the trained tokens of a micro-batch, in the order of `TokenSignals`."""
-    rows = (scores[0], scores[1], batch.behavior_logprobs, batch.advantages)
+    """[5, N] detached signals of the trained tokens of a micro-batch, in the order of `TokenSignals`."""
+    rows = (scores[0], scores[1], batch.behavior_logprobs, batch.old_logprobs, batch.advantages)
     return torch.stack([row.detach()[batch.loss_mask] for row in rows])
 
 
 def plan_weights(plan: TokenPlan, signals: torch.Tensor, keys: torch.Tensor, loss: PolicyLoss) -> TokenWeights:
-    """Ask one plan for the weights of [4, N] signals (see `trained_signals`) with these [N] keys, under this loss."""
-    logprobs, entropies, behavior, advantages = signals.unbind(0)
+    """Ask one plan for the weights of [5, N] signals (see `trained_signals`) with these [N] keys, under this loss."""
+    logprobs, entropies, behavior, old, advantages = signals.unbind(0)
     clip_low, clip_high = loss.clip_range
     return plan.plan(
         TokenSignals(
             policy_logprobs=logprobs,
             policy_entropies=entropies,
             behavior_logprobs=behavior,
+            old_logprobs=old,
             advantages=advantages,
             keys=keys,
             clip_low=clip_low,
@@ -158,7 +164,7 @@ def micro_batch_loss(
     if token_weights.penalties is not None:
         # A penalty is part of the token's loss: a weight scales it, and a token of weight 0 is not trained by it.
         penalties = _spread(token_weights.weights * token_weights.penalties, mask)
-        drift = torch.where(mask, logprobs - batch.behavior_logprobs, 0.0).abs()
+        drift = torch.where(mask, logprobs - batch.old_logprobs, 0.0).abs()
         terms["drift"] = token_mean(penalties * drift, mask, num_valid)
     if reference_logprobs is not None:
         estimates = kl_estimate(logprobs, reference_logprobs, objective.kl.estimator)
@@ -196,7 +202,7 @@ def _loss_inputs(
     mask, unclipped = batch.loss_mask, token_weights.unclipped
     return LossInputs(
         policy_logprobs=scores[0],
-        behavior_logprobs=batch.behavior_logprobs,
+        old_logprobs=batch.old_logprobs,
         reference_logprobs=reference_logprobs,
         policy_entropies=scores[1].detach(),
         advantages=batch.advantages,

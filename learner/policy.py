@@ -14,7 +14,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from learner.attention import ATTENTION_NAME, register_attention
 from learner.collate import Microbatch
+from learner.config import LoraConfig
 from learner.logprobs import token_logprobs_and_entropies
+from learner.lora import add_adapters
 from shaping.errors import RecipeError
 
 # Attributes of a model configuration that change logits after the output embedding, with the values that do not.
@@ -98,12 +100,22 @@ class Policy(nn.Module):
 
 
 def load_policy(
-    model_path: str | Path, *, dtype: torch.dtype, chunk_tokens: int, gradient_checkpointing: bool
+    model_path: str | Path,
+    *,
+    dtype: torch.dtype,
+    chunk_tokens: int,
+    gradient_checkpointing: bool,
+    lora: LoraConfig | None = None,
+    seed: int = 0,
 ) -> Policy:
     """Read a checkpoint as a policy, without dropout, on the CPU or wherever an active ZeRO-3 setting puts it.
 
+    Args:
+        lora: adapters, which then are all that trains; none with None or rank 0.
+        seed: of the adapters.
     Raises:
-        RecipeError: no readable checkpoint there, or a model whose logits the scoring head cannot reproduce.
+        RecipeError: no readable checkpoint there, a model whose logits the scoring head cannot reproduce, or a LoRA
+            target that is no linear layer of it.
     """
     register_attention()
     disable_progress_bar()
@@ -121,9 +133,23 @@ def load_policy(
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, chunk_tokens)
+    if lora is not None and lora.rank:
+        add_adapters(policy, lora, seed=seed)
     # Only checkpointing asks for training mode: with dropout gone nothing else depends on it.
     policy.train(gradient_checkpointing)
     return policy
+
+
+def trained_weights(policy: Policy) -> dict[str, torch.Tensor]:
+    """What trains, by its name in the policy; tied ones once."""
+    return {name: each.detach() for name, each in policy.named_parameters() if each.requires_grad}
+
+
+@torch.no_grad()
+def restore_weights(policy: Policy, weights: dict[str, torch.Tensor]) -> None:
+    """Take over `trained_weights` of a policy of the same model and adapters, in this policy's dtype."""
+    for name, weight in trained_weights(policy).items():
+        weight.copy_(weights[name])
 
 
 def _refuse_unknown_head(model: PreTrainedModel, model_path: str | Path) -> None:

@@ -1,19 +1,22 @@
 """One process with plain torch: the learner of house mode, and the answer that tests compare ZeRO-3 with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from learner.config import LearnerConfig
-from learner.policy import Policy, load_policy
+from learner.config import LearnerConfig, LoraConfig
+from learner.lora import without_adapters
+from learner.policy import Policy, load_policy, restore_weights, trained_weights
 from learner.scoring import ScoringEngine, make_optimizer
-from learner.weights import ParameterSpec
+from learner.state import write_tensors
 from shaping.errors import RecipeError
 
 T = TypeVar("T")
+
+STATE_FILE = "engine.pt"
 
 
 class TorchEngine(ScoringEngine):
@@ -31,19 +34,29 @@ class TorchEngine(ScoringEngine):
 
     def start(self) -> str:
         torch.manual_seed(self._seed)
-        self._policy = self._load(self._config.gradient_checkpointing)
+        self._policy = self._load(self._config.gradient_checkpointing, self._config.lora)
+        self._publish(self._policy)
         if self._config.kl.coefficient > 0:
-            self._reference = self._load(False).requires_grad_(False)
-        self._optimizer = make_optimizer(self._config.optimizer, self._policy.parameters())
+            self._reference = self._frozen_start()
+        self._optimizer = make_optimizer(self._config.optimizer, self._policy)
         self._model = self._policy
         return f"torch {torch.__version__}, {self.device.type}, float32, 1 rank"
 
-    def _load(self, gradient_checkpointing: bool) -> Policy:
+    def _frozen_start(self) -> Callable[..., torch.Tensor]:
+        if self._config.lora.rank:
+            return without_adapters(self._policy)
+        frozen = self._load(False)
+        frozen.requires_grad_(False)
+        return frozen
+
+    def _load(self, gradient_checkpointing: bool, lora: LoraConfig | None = None) -> Policy:
         policy = load_policy(
             self._model_path,
             dtype=torch.float32,
             chunk_tokens=self._config.logprob_chunk_tokens,
             gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
+            seed=self._seed,
         )
         policy.to(self.device)
         return policy
@@ -72,34 +85,32 @@ class TorchEngine(ScoringEngine):
     def gather_tokens(self, values: torch.Tensor) -> tuple[torch.Tensor, int]:
         return values, 0
 
-    def parameters(self) -> tuple[ParameterSpec, ...]:
-        return tuple(
-            ParameterSpec(name=name, shape=tuple(value.shape), dtype="float32")
-            for name, value in self._policy.named_parameters()
-        )
-
     @contextmanager
     def gathered(self, names: tuple[str, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
-        yield tuple(self._policy.get_parameter(name).detach() for name in names)
+        yield tuple(self._published(name).value() for name in names)
 
     def full_gradient(self, name: str) -> torch.Tensor:
-        gradient = self._policy.get_parameter(name).grad
+        gradient = self._published(name).parts[0].grad
         assert gradient is not None, f"{name} has no gradient before a backward pass"
         return gradient.detach().clone()
 
-    def save(self, directory: Path) -> None:
-        state = {
-            "policy": self._policy.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "random_state": torch.get_rng_state(),
-        }
-        torch.save(state, directory / "engine.pt")
+    def save(self, directory: Path) -> tuple[str, ...]:
+        state = {"weights": trained_weights(self._policy), "optimizer": self._optimizer.state_dict()}
+        write_tensors(directory / STATE_FILE, state)
+        return (STATE_FILE,)
 
-    def load(self, directory: Path) -> None:
-        state = torch.load(directory / "engine.pt", map_location=self.device, weights_only=True)
-        self._policy.load_state_dict(state["policy"])
+    def load(self, directory: Path, num_ranks: int) -> None:  # noqa: ARG002 - it has been one
+        state = torch.load(directory / STATE_FILE, map_location=self.device, weights_only=True)
+        restore_weights(self._policy, state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random_state"].cpu())
+        self._follow_recipe()
 
     def close(self) -> None:
         self._reference = None
+
+
+def saved_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """What trains, by its name in the policy, out of what an engine saved."""
+    state = torch.load(directory / STATE_FILE, map_location="cpu", weights_only=True)
+    weights: dict[str, torch.Tensor] = state["weights"]
+    return weights

@@ -1,10 +1,12 @@
-"""The learner's end of the weight channel: rank 0 broadcasts each bucket once, as bytes.
+"""The learner's end of the weight channel: rank 0 broadcasts each bucket once, as bytes, behind its header.
 
 The convention, shared with the engines: a TCPStore at the channel's address, hosted here; PrefixStore "lessrl_weights";
-a process group made directly, without touching the global one; one uint8 broadcast per bucket from root 0, in layout
-order; parameters concatenated in order, C-contiguous, without padding.
+a process group made directly, without touching the global one; uint8 broadcasts from root 0: a header and its bucket
+for every bucket in layout order, then the header of the end; parameters concatenated in order, C-contiguous, without
+padding.
 """
 
+import time
 from datetime import timedelta
 from typing import Protocol
 
@@ -12,7 +14,8 @@ import torch
 from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroup, ProcessGroupGloo, TCPStore
 
 from learner.deepspeed_env import is_loopback
-from shaping.errors import RunFailed
+from shaping.bucket_header import BucketHeader
+from shaping.errors import ChannelBroken, RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.training import WeightChannel
 
@@ -22,15 +25,29 @@ STORE_PREFIX = "lessrl_weights"
 class WeightSender(Protocol):
     """Sends buckets in layout order."""
 
-    def send(self, bucket_index: int, data: torch.Tensor) -> None:
-        """Send one bucket, uint8 [num_bytes], on the CPU or the group's GPU."""
+    def send(self, header: BucketHeader, data: torch.Tensor | None, timeout_s: float) -> None:
+        """Send one bucket.
+
+        Args:
+            data: uint8 [num_bytes], on the CPU or the group's GPU; None where the header is that of the end.
+        Raises:
+            ChannelBroken: a receiver has left, or did not take it in time.
+        """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Leave the channel: receivers that wait learn of it."""
+        ...
 
 
 class GroupSender:
-    """Broadcast over gloo (CPU) or NCCL (GPU)."""
+    """Broadcast over gloo (CPU) or NCCL (GPU).
+
+    Raises:
+        ChannelBroken: not every receiver joined in time, or the port is taken.
+    """
+
+    _group: ProcessGroup | None
 
     def __init__(self, channel: WeightChannel, timeout_s: float) -> None:
         timeout = timedelta(seconds=timeout_s)
@@ -41,44 +58,62 @@ class GroupSender:
             self._group = _process_group(channel, PrefixStore(STORE_PREFIX, self._store), timeout)
         except RuntimeError as error:
             where = f"{channel.address}:{channel.port}"
-            raise RunFailed(role="learner", cause=f"the weight channel at {where} did not open: {error}") from error
+            raise ChannelBroken(f"the weight channel at {where} did not open: {_one_line(error)}") from error
         self._device = torch.device("cuda", torch.cuda.current_device()) if channel.backend == "nccl" else None
 
-    def send(self, bucket_index: int, data: torch.Tensor) -> None:
+    def send(self, header: BucketHeader, data: torch.Tensor | None, timeout_s: float) -> None:
+        messages = [torch.frombuffer(bytearray(header.pack()), dtype=torch.uint8)]
+        if data is not None:
+            messages.append(data)
         options = BroadcastOptions()
         options.rootRank = 0
+        if self._group is None:
+            raise ChannelBroken("the sender has left the weight channel")
+        ends_at = time.monotonic() + timeout_s
         try:
-            self._group.broadcast([data.to(self._device or "cpu")], options).wait()
+            for message in messages:
+                # 0 would mean the group's own time-out.
+                options.timeout = timedelta(seconds=max(ends_at - time.monotonic(), 0.001))
+                self._group.broadcast([message.to(self._device or "cpu")], options).wait()
         except RuntimeError as error:
-            raise RunFailed(role="learner", cause=f"weight bucket {bucket_index} was not received: {error}") from error
+            # The traceback holds the group, which must be free to go.
+            raise ChannelBroken(
+                f"{header} of version {header.policy_version} was not received: {_one_line(error)}"
+            ) from None
 
     def close(self) -> None:
-        del self._group, self._store
+        # Dropped, since a gloo group's shutdown leaves its connections open and its peers waiting.
+        self._group = None
 
 
 class MemorySender:
     """Hand buckets to engines of the same process."""
 
-    def __init__(self, channel: MemoryChannel) -> None:
-        self._channel = channel
+    def __init__(self, memory: MemoryChannel, port: int) -> None:
+        self._memory = memory
+        self._port = port
 
-    def send(self, bucket_index: int, data: torch.Tensor) -> None:
-        self._channel.send(bucket_index, data.cpu().numpy())
+    def send(self, header: BucketHeader, data: torch.Tensor | None, timeout_s: float) -> None:
+        del timeout_s
+        self._memory.send(self._port, header.pack())
+        if data is not None:
+            self._memory.send(self._port, data.cpu().numpy())
 
     def close(self) -> None:
-        return None
+        self._memory.close(self._port)
 
 
 def open_sender(channel: WeightChannel, memory: MemoryChannel | None, timeout_s: float) -> WeightSender:
     """Meet the receivers. Blocks until all of them have joined.
 
     Raises:
-        RunFailed: they did not join in time, or the port is taken.
+        ChannelBroken: they did not join in time, or the port is taken.
+        RunFailed: a memory channel without its object.
     """
     if channel.backend == "memory":
         if memory is None:
             raise RunFailed(role="learner", cause="a memory weight channel needs its MemoryChannel object")
-        return MemorySender(memory)
+        return MemorySender(memory, channel.port)
     return GroupSender(channel, timeout_s)
 
 
@@ -97,3 +132,8 @@ def _process_group(channel: WeightChannel, store: PrefixStore, timeout: timedelt
     options = torch.distributed.ProcessGroupNCCL.Options()
     options._timeout = timeout
     return torch.distributed.ProcessGroupNCCL(store, 0, channel.world_size, options)
+
+
+def _one_line(error: RuntimeError) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shaping.training import BucketLayout, WeightLayout
+from shaping.training import AdapterLayout, BucketLayout, WeightLayout
 
 BYTES_PER_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -25,7 +25,9 @@ class ParameterSpec:
         return math.prod(self.shape) * BYTES_PER_ELEMENT[self.dtype]
 
 
-def bucket_layout(parameters: Sequence[ParameterSpec], bucket_bytes: int) -> WeightLayout:
+def bucket_layout(
+    parameters: Sequence[ParameterSpec], bucket_bytes: int, *, adapter: AdapterLayout | None = None
+) -> WeightLayout:
     """Neighbouring parameters of one dtype share a bucket up to `bucket_bytes`; a larger one has its own."""
     buckets: list[list[ParameterSpec]] = []
     for each in parameters:
@@ -46,5 +48,6 @@ def bucket_layout(parameters: Sequence[ParameterSpec], bucket_bytes: int) -> Wei
                 num_bytes=sum(each.num_bytes for each in members),
             )
             for members in buckets
-        )
+        ),
+        adapter=adapter,
     )

@@ -19,14 +19,22 @@ of the version the group started with. (The admission rule of AReaL, arXiv:2505.
 what is finished first, where a slow group is overtaken by groups admitted later and exceeds the bound.)
 """
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from enum import StrEnum
+from typing import Generic, Literal, TypeVar
 
-from shaping.errors import RecordError
+from rollout.keep_rate import REMEDY, KeepRate
+from rollout.saved_state import check_saved, saved_int, saved_ints, saved_mapping
+from shaping.errors import RecipeError, RecordError
 from shaping.groups import DropReason
 
 T = TypeVar("T")
+
+AtCap = Literal["train_smaller", "wait", "stop"]
+_WHERE = "group buffer"
+_COUNTS = ("version", "next_ordinal", "num_accepted", "num_attempts", "num_caps", "num_kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,9 @@ class BufferConfig:
         max_staleness: s; 0 is synchronous.
         num_steps: learner steps of the run; no group is admitted for a later one.
         max_buffered_groups: shaped groups that may wait; back-pressure above it.
-        max_attempts_per_step: groups admitted for one step before it trains what it has; at least B.
+        max_attempts_per_step: the cap: groups admitted for one step; at least B.
+        at_cap: once all of these have ended without B kept groups: "train_smaller" trains those that there are, "wait"
+            says so and admits as many again, "stop" admits no more and says why.
     """
 
     groups_per_step: int
@@ -46,6 +56,22 @@ class BufferConfig:
     num_steps: int
     max_buffered_groups: int
     max_attempts_per_step: int
+    at_cap: AtCap = "train_smaller"
+
+
+class NoticeKind(StrEnum):
+    """What the buffer has to say of its own accord."""
+
+    STARVATION_PREDICTED = "starvation_predicted"
+    ATTEMPTS_SPENT = "attempts_spent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that a user must know, in words."""
+
+    kind: NoticeKind
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,32 +81,52 @@ class TakenBatch(Generic[T]):
     Args:
         ordinals: of the groups in `items`, rising.
         dropped: groups that ended without training since the last batch, by reason.
+        num_kept: groups that were shaped since the last batch, whether they are in `items` or wait.
         is_short: the cap on attempts was reached, so fewer than B groups are here.
     """
 
     ordinals: tuple[int, ...]
     items: tuple[T, ...]
     dropped: Counter[DropReason]
+    num_kept: int
     is_short: bool
+
+    @property
+    def num_attempts(self) -> int:
+        """Groups that ended since the last batch."""
+        return self.num_kept + self.dropped.total()
+
+    @property
+    def keep_share(self) -> float | None:
+        """Kept groups of `num_attempts`; None where none ended."""
+        return self.num_kept / self.num_attempts if self.num_attempts else None
 
 
 class GroupBuffer(Generic[T]):
     """Counts slots, keeps shaped groups in order of admission, and hands them out in batches.
 
     Ordinals are given at admission and never reused, and batches follow them: in synchronous mode a batch is the same
-    whatever order the workers finish in.
+    whatever order the workers finish in. Every event takes O(1) on average, a batch O(B).
     """
 
     def __init__(self, config: BufferConfig) -> None:
         self._config = config
+        self._version = 0
         self._next_ordinal = 0
-        self._in_flight: set[int] = set()
-        self._buffered: dict[int, T] = {}
-        self._taken: tuple[int, ...] | None = None
-        self._dropped: Counter[DropReason] = Counter()
         self._num_accepted = 0
         self._num_attempts = 0
-        self._version = 0
+        self._num_caps = 1
+        self._in_flight: set[int] = set()
+        # Every ordinal below has left flight: those of them that were shaped are ready, in order; the others wait for
+        # an older one that is still under way.
+        self._border = 0
+        self._ready: deque[tuple[int, T]] = deque()
+        self._early: dict[int, T] = {}
+        self._taken: tuple[int, ...] | None = None
+        self._dropped: Counter[DropReason] = Counter()
+        self._num_kept = 0
+        self._keep_rate = self._new_keep_rate()
+        self._notices: list[Notice] = []
 
     @property
     def num_in_flight(self) -> int:
@@ -88,19 +134,26 @@ class GroupBuffer(Generic[T]):
 
     @property
     def num_buffered(self) -> int:
-        return len(self._buffered)
+        return len(self._ready) + len(self._early)
 
     @property
     def version(self) -> int:
         """Finished steps whose weights are verified live."""
         return self._version
 
+    @property
+    def keep_rate(self) -> float | None:
+        """Running estimate of the share of groups that are kept; None before the first has ended."""
+        return self._keep_rate.value
+
+    def waiting(self) -> tuple[tuple[int, T], ...]:
+        """The buffered groups with their ordinals, in order of admission."""
+        return (*self._ready, *sorted(self._early.items(), key=lambda each: each[0]))
+
     def can_admit(self) -> bool:
         """Whether one more group may start now."""
-        config = self._config
-        bound = min(config.max_staleness + self._version + 1, config.num_steps) * config.groups_per_step
-        has_slot = len(self._in_flight) + self._num_accepted < bound
-        has_room = len(self._in_flight) + len(self._buffered) < config.max_buffered_groups
+        has_slot = len(self._in_flight) + self._num_accepted < self._bound()
+        has_room = len(self._in_flight) + self.num_buffered < self._config.max_buffered_groups
         return has_slot and has_room and not self._attempts_are_spent()
 
     def admit(self) -> int:
@@ -122,13 +175,16 @@ class GroupBuffer(Generic[T]):
     def accept(self, ordinal: int, item: T) -> None:
         """A group in flight was shaped: it waits for the learner."""
         self._leave_flight(ordinal)
-        self._buffered[ordinal] = item
+        self._early[ordinal] = item
         self._num_accepted += 1
+        self._num_kept += 1
+        self._has_ended(is_kept=True)
 
     def drop(self, ordinal: int, reason: DropReason) -> None:
         """A group in flight ended without training: its slot is free, its reason is counted."""
         self._leave_flight(ordinal)
         self._dropped[reason] += 1
+        self._has_ended(is_kept=False)
 
     def has_batch(self) -> bool:
         """Whether `take` may be called: the oldest B groups are shaped, or the capped attempts gave no more than these.
@@ -137,9 +193,8 @@ class GroupBuffer(Generic[T]):
         """
         if self._taken is not None:
             return False
-        oldest_in_flight = min(self._in_flight, default=self._next_ordinal)
-        num_ready = sum(ordinal < oldest_in_flight for ordinal in self._buffered)
-        return num_ready >= self._config.groups_per_step or (self._attempts_are_spent() and not self._in_flight)
+        is_full = len(self._ready) >= self._config.groups_per_step
+        return is_full or (self._config.at_cap == "train_smaller" and self._is_at_cap())
 
     def take(self) -> TakenBatch[T]:
         """The next batch in order of admission, at most B groups.
@@ -149,16 +204,17 @@ class GroupBuffer(Generic[T]):
         """
         if not self.has_batch():
             raise RecordError("a batch was taken that is not there (GroupBuffer.take)")
-        ordinals = tuple(sorted(self._buffered)[: self._config.groups_per_step])
-        items = tuple(self._buffered.pop(ordinal) for ordinal in ordinals)
-        self._taken = ordinals
+        size = min(self._config.groups_per_step, len(self._ready))
+        taken = [self._ready.popleft() for _ in range(size)]
+        self._taken = tuple(ordinal for ordinal, _ in taken)
         batch = TakenBatch(
-            ordinals=ordinals,
-            items=items,
+            ordinals=self._taken,
+            items=tuple(item for _, item in taken),
             dropped=self._dropped,
-            is_short=len(items) < self._config.groups_per_step,
+            num_kept=self._num_kept,
+            is_short=size < self._config.groups_per_step,
         )
-        self._dropped = Counter()
+        self._dropped, self._num_kept = Counter(), 0
         return batch
 
     def release(self, version: int) -> None:
@@ -175,13 +231,106 @@ class GroupBuffer(Generic[T]):
             raise RecordError(f"version {version} was released, but no batch was taken for it (GroupBuffer)")
         self._version = version
         self._num_accepted += self._config.groups_per_step - len(self._taken)
-        self._num_attempts = len(self._in_flight) + len(self._buffered)
+        self._num_attempts = len(self._in_flight) + self.num_buffered
+        self._num_caps = 1
         self._taken = None
 
+    def pop_notices(self) -> tuple[Notice, ...]:
+        """What there is to say since the last call."""
+        notices, self._notices = tuple(self._notices), []
+        return notices
+
+    def starvation(self) -> str | None:
+        """Under "stop": why no step can follow, once the attempts for one are spent; None before."""
+        if self._config.at_cap != "stop" or self._taken is not None or not self._is_at_cap():
+            return None
+        return f"{self._at_cap_words()}; {REMEDY}, or let run.at_attempt_cap be train_smaller or wait"
+
+    def state(self) -> dict[str, object]:
+        """JSON data: everything but the buffered items. Groups in flight are in flight again after `restore`."""
+        counts: dict[str, object] = {name: getattr(self, f"_{name}") for name in _COUNTS}
+        return counts | {
+            "groups_per_step": self._config.groups_per_step,
+            "in_flight": sorted(self._in_flight),
+            "buffered": [ordinal for ordinal, _ in self.waiting()],
+            "taken": None if self._taken is None else list(self._taken),
+            "dropped": {reason.value: count for reason, count in self._dropped.items()},
+            "keep_rate": self._keep_rate.state(),
+        }
+
+    def restore(self, state: Mapping[str, object], items: Mapping[int, T]) -> None:
+        """Go on exactly as the buffer that saved the state would have.
+
+        Args:
+            items: the buffered ones by ordinal.
+        Raises:
+            RecipeError: the state was saved with another size of step, or the run now allows less than is under way.
+            RecordError: the items are not those of the state.
+        """
+        check_saved(state, expected={"groups_per_step": self._config.groups_per_step}, where=_WHERE)
+        buffered = saved_ints(state, "buffered", _WHERE)
+        if sorted(items) != buffered:
+            raise RecordError(f"the buffered groups must be {buffered}, got {sorted(items)} ({_WHERE})")
+        for name in _COUNTS:
+            setattr(self, f"_{name}", saved_int(state, name, _WHERE))
+        self._in_flight = set(saved_ints(state, "in_flight", _WHERE))
+        self._taken = None if state.get("taken") is None else tuple(saved_ints(state, "taken", _WHERE))
+        dropped = saved_mapping(state, "dropped", _WHERE)
+        self._dropped = Counter({DropReason(name): saved_int(dropped, name, _WHERE) for name in dropped})
+        self._keep_rate = self._new_keep_rate()
+        self._keep_rate.restore(saved_mapping(state, "keep_rate", _WHERE))
+        self._notices = []
+        self._border, self._ready, self._early = 0, deque(), dict(items)
+        self._move_border()
+        charged = len(self._in_flight) + self._num_accepted
+        if charged > self._bound():
+            raise RecipeError(
+                f"groups of {charged} slots were admitted, and the run has {self._bound()} at step {self._version}: "
+                f"resume with run.max_staleness and run.steps at least as they were ({_WHERE})"
+            )
+
+    def _new_keep_rate(self) -> KeepRate:
+        config = self._config
+        return KeepRate(groups_per_step=config.groups_per_step, max_attempts=config.max_attempts_per_step)
+
+    def _bound(self) -> int:
+        config = self._config
+        return min(config.max_staleness + self._version + 1, config.num_steps) * config.groups_per_step
+
     def _attempts_are_spent(self) -> bool:
-        return self._num_attempts >= self._config.max_attempts_per_step * (1 + self._config.max_staleness)
+        config = self._config
+        return self._num_attempts >= config.max_attempts_per_step * (1 + config.max_staleness) * self._num_caps
+
+    def _is_at_cap(self) -> bool:
+        """Whether every attempt that is allowed has ended without a full batch."""
+        is_full = len(self._ready) >= self._config.groups_per_step
+        return not is_full and not self._in_flight and self._attempts_are_spent()
 
     def _leave_flight(self, ordinal: int) -> None:
         if ordinal not in self._in_flight:
             raise RecordError(f"group {ordinal} is not in flight (GroupBuffer)")
         self._in_flight.remove(ordinal)
+
+    def _has_ended(self, *, is_kept: bool) -> None:
+        self._move_border()
+        if warning := self._keep_rate.count(is_kept=is_kept):
+            self._notices.append(Notice(kind=NoticeKind.STARVATION_PREDICTED, message=warning))
+        if self._config.at_cap == "wait" and self._taken is None and self._is_at_cap():
+            if self._num_caps == 1:
+                message = f"{self._at_cap_words()}; as many more are tried, and more again; {REMEDY}"
+                self._notices.append(Notice(kind=NoticeKind.ATTEMPTS_SPENT, message=message))
+            self._num_caps += 1
+
+    def _move_border(self) -> None:
+        while self._border < self._next_ordinal and self._border not in self._in_flight:
+            if self._border in self._early:
+                self._ready.append((self._border, self._early.pop(self._border)))
+            self._border += 1
+
+    def _at_cap_words(self) -> str:
+        reasons = ", ".join(f"{reason.value} {count}" for reason, count in sorted(self._dropped.items()))
+        return (
+            f"all {self._num_attempts} attempts allowed for step {self._version + 1} have ended, and "
+            f"{len(self._ready)} of the {self._config.groups_per_step} groups that it needs are there; dropped since "
+            f"the last step: {reasons or 'none'}; {self._keep_rate.value or 0:.1%} of the groups are kept"
+        )

@@ -59,21 +59,43 @@ class Engine(Protocol):
     async def resume(self) -> None: ...
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        """Join the learner's weight channel. Called once, concurrently with the sender's side."""
+        """Join a weight channel, at the same time as its other ends; an earlier channel is left.
+
+        Raises:
+            EngineRefused: a channel that this engine cannot reach.
+            ChannelBroken: the others did not come in time.
+        """
         ...
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
-        """Receive every bucket beside the live weights and compute own checksums."""
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
+        """Receive every bucket beside the live weights and compute own checksums.
+
+        Raises:
+            EngineRefused: another model's layout, a version that is not newer, a bucket missing, repeated or out of
+                order; the channel is left.
+            ChannelBroken: a bucket did not arrive; the channel is left.
+        """
         ...
 
-    async def commit_weights(self, manifest: WeightManifest) -> None:
-        """Serve the staged weights as `manifest.policy_version`, with an empty prefix cache.
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        """Compare the checksums of what is staged with those of what was sent.
 
         Raises:
             EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
         """
         ...
 
-    async def discard_staged_weights(self) -> None: ...
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        """Verify once more and serve the staged weights as `manifest.policy_version`, with an empty prefix cache.
+
+        Raises:
+            EngineRefused: as `verify_weights`.
+            RunFailed: loading verified weights failed; this engine serves nothing any more.
+        """
+        ...
+
+    async def discard_staged_weights(self) -> None:
+        """Drop what is staged, and what a transfer under way will bring."""
+        ...
 
     async def close(self) -> None: ...

@@ -12,6 +12,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+from rollout.adapter import StartingWeights, whole_weights
+from rollout.bucket_stream import BucketReceiver, check_newer
 from rollout.engine import Engine, EngineInfo
 from rollout.engines import EngineSettings
 from rollout.hf_sampling import DecodeSession
@@ -21,10 +23,9 @@ from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
 from rollout.tokenizer import load_tokenizer
 from rollout.weight_checks import check_layout, check_manifest
-from rollout.weight_staging import BucketReceiver, StagedWeights, receive_all, unpack
+from rollout.weight_staging import StagedWeights, receive_all
 from shaping.checks import IntArray
-from shaping.errors import DataError, EngineRefused, LessrlError, RunFailed
-from shaping.memory_channel import MemoryReceiver
+from shaping.errors import DataError, EngineRefused, RunFailed
 from shaping.records import Rollout, Sampling
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
@@ -53,6 +54,9 @@ class HfEngine:
         self._running.set()
         self._receiver: BucketReceiver | None = None
         self._staged: StagedWeights | None = None
+        self._transfer = object()
+        self._failure = ""
+        self._starting: StartingWeights | None = None
 
     @property
     def policy_version(self) -> int:
@@ -109,76 +113,110 @@ class HfEngine:
         self._running.set()
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        """Join the learner's weight channel: in memory, or a gloo process group.
+        """Join a weight channel, in memory or a gloo process group; an earlier one is left.
 
         Raises:
-            EngineRefused: another backend, or peers that did not come in time.
+            EngineRefused: another backend.
+            ChannelBroken: peers did not come in time.
         """
+        self._leave_channel()
         if channel.backend == "memory":
             if self._settings.memory_channel is None:
                 raise EngineRefused("weights through memory need the run's memory channel, found none (weight channel)")
-            self._receiver = _MemoryBuckets(self._settings.memory_channel.receiver(channel.first_rank))
+            self._receiver = self._settings.memory_channel.receiver(channel.port, channel.first_rank)
         elif channel.backend == "gloo":
-            try:
-                self._receiver = await asyncio.to_thread(
-                    ProcessGroupReceiver,
-                    channel,
-                    worker_index=0,
-                    timeout_s=self._settings.weight_timeout_s,
-                    device=torch.device("cpu"),
-                )
-            except RuntimeError as error:
-                raise EngineRefused(f"no weight channel at {channel.address}:{channel.port}: {error}") from error
+            self._receiver = await asyncio.to_thread(
+                ProcessGroupReceiver,
+                channel,
+                worker_index=0,
+                timeout_s=self._settings.weight_timeout_s,
+                device=torch.device("cpu"),
+            )
         else:
             raise EngineRefused(f"the hf engine takes weights over memory or gloo, got {channel.backend!r}")
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
         """Receive every bucket beside the live weights.
 
         Raises:
-            EngineRefused: not the served model's parameters, no channel, or a transfer that failed or timed out.
+            EngineRefused: not the served model's parameters, no channel, another bucket than must come next, or a
+                version that is not newer.
+            ChannelBroken: a bucket did not arrive.
         """
         self._staged = None
+        transfer = self._transfer = object()
+        check_newer(policy_version, self._policy_version)
         if self._receiver is None:
             raise EngineRefused("weights must be connected before they are staged (hf engine)")
-        check_layout(layout, {name: tuple(each.shape) for name, each in self._loaded().named_parameters()})
+        shapes = {name: tuple(each.shape) for name, each in self._loaded().named_parameters()}
+        check_layout(layout, shapes)
+        if layout.adapter is not None and self._starting is None:
+            self._starting = StartingWeights(self._settings.model_path, shapes)
+        staged = await asyncio.to_thread(
+            receive_all,
+            self._receiver,
+            layout,
+            policy_version=policy_version,
+            timeout_s=self._settings.weight_timeout_s,
+        )
+        if self._transfer is transfer:
+            self._staged = staged
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        """Compare what is staged with what was sent.
+
+        Raises:
+            EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
+        """
+        staged = self._staged
         try:
-            self._staged = await asyncio.to_thread(receive_all, self._receiver, layout)
-        except (RuntimeError, LessrlError) as error:
-            raise EngineRefused(f"weights were not received: {error} (hf engine)") from error
+            check_manifest(
+                manifest,
+                layout=None if staged is None else staged.layout,
+                checksums=() if staged is None else (staged.checksums,),
+                policy_version=self._policy_version,
+            )
+        except EngineRefused:
+            self._staged = None
+            raise
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
         """Serve the staged weights; requests under way go on with their KV cache recomputed.
 
         Raises:
             EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
+            RunFailed: loading verified weights failed; this engine serves nothing any more.
         """
+        await self.verify_weights(manifest)
         staged, self._staged = self._staged, None
-        check_manifest(
-            manifest,
-            layout=None if staged is None else staged.layout,
-            checksums=() if staged is None else (staged.checksums,),
-            policy_version=self._policy_version,
-        )
         assert staged is not None
         async with self._model_lock:
-            await asyncio.to_thread(_copy_weights, self._loaded(), staged)
+            try:
+                await asyncio.to_thread(_copy_weights, self._loaded(), staged, self._starting)
+            except BaseException as error:
+                # Some parameters may be new and some old: nothing of it may be served.
+                self._failure = f"loading version {manifest.policy_version} failed: {type(error).__name__}: {error}"
+                await self.close()
+                raise RunFailed(role="rollout", cause=self._failure) from error
             for session in self._sessions:
                 session.forget_cache()
             self._policy_version = manifest.policy_version
 
     async def discard_staged_weights(self) -> None:
+        """Drop what is staged, and what a transfer under way will bring."""
         self._staged = None
-        if isinstance(self._receiver, _MemoryBuckets):
-            self._receiver.clear()
+        self._transfer = object()
 
     async def close(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.close()
+        self._leave_channel()
         self._model = None
         # Requests that a pause holds would otherwise wait for ever; they end at their next step.
         self._running.set()
+
+    def _leave_channel(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.close()
 
     def _load(self) -> None:
         settings = self._settings
@@ -199,7 +237,7 @@ class HfEngine:
 
     def _loaded(self) -> Any:
         if self._model is None:
-            raise RunFailed(role="rollout", cause="the hf engine is not running")
+            raise RunFailed(role="rollout", cause=self._failure or "the hf engine is not running")
         return self._model
 
     async def _decode(
@@ -265,22 +303,6 @@ class HfEngine:
         )
 
 
-class _MemoryBuckets:
-    """A MemoryReceiver whose buckets are tensors."""
-
-    def __init__(self, receiver: MemoryReceiver) -> None:
-        self._receiver = receiver
-
-    def receive(self, bucket_index: int, num_bytes: int) -> torch.Tensor:
-        return torch.from_numpy(self._receiver.receive(bucket_index, num_bytes))
-
-    def clear(self) -> None:
-        self._receiver.clear()
-
-    def close(self) -> None:
-        self._receiver.clear()
-
-
 def _for_proof(sampling: Sampling) -> Sampling:
     return Sampling(
         temperature=sampling.temperature,
@@ -301,7 +323,7 @@ def _full_logprobs(model: Any, prompt_ids: IntArray, response_ids: IntArray) -> 
 
 
 @torch.no_grad()
-def _copy_weights(model: Any, staged: StagedWeights) -> None:
+def _copy_weights(model: Any, staged: StagedWeights, starting: StartingWeights | None) -> None:
     parameters = dict(model.named_parameters())
-    for name, value in unpack(staged):
+    for name, value in whole_weights(staged, starting):
         parameters[name].copy_(value)

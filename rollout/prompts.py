@@ -94,6 +94,19 @@ class PromptStream:
             "(prompt stream): raise the limit or use other data"
         )
 
+    def again(self, prompt_id: str, visit: int) -> PromptVisit:
+        """A prompt that was given before, for a group that is asked for again; the selector does not move.
+
+        Raises:
+            RecipeError: the stream never gave this prompt.
+        """
+        seen = self._seen.get(prompt_id)
+        if seen is None:
+            raise RecipeError(
+                f"a group can be asked for again only with a prompt of this run, not {prompt_id!r} ({_WHERE})"
+            )
+        return PromptVisit(prompt=self._source.prompt(seen.position), visit=visit)
+
     def observe(self, outcome: GroupOutcome) -> None:
         """Tell the selector how a group of this stream has ended.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from rollout.plans.base import FinishedRound, RolloutPlan, Round
-from rollout.prompts import PromptStream
+from rollout.prompts import PromptStream, PromptVisit
 from rollout.render import Renderer
+from rollout.saved_state import saved_mapping
 from rollout.selectors.base import GroupOutcome
 from shaping.checks import IntArray
 from shaping.memories.base import PromptMemory
@@ -29,7 +30,12 @@ class OpenGroup:
 
     @property
     def group_id(self) -> str:
-        return f"g{self.ordinal:08d}"
+        return group_id_of(self.ordinal)
+
+
+def group_id_of(ordinal: int) -> str:
+    """The id of the group admitted as number `ordinal`."""
+    return f"g{ordinal:08d}"
 
 
 def derive_seed(*parts: int) -> int:
@@ -64,7 +70,17 @@ class GroupFactory:
 
     def open(self, ordinal: int) -> OpenGroup:
         """Take the next prompt of the stream."""
-        item = self._stream.next()
+        return self._opened(ordinal, self._stream.next())
+
+    def reopen(self, ordinal: int, prompt_id: str, visit: int) -> OpenGroup:
+        """A group that was opened before this process began: the same prompt and, by its ordinal, the same seeds.
+
+        Raises:
+            RecipeError: no group of this run has this prompt.
+        """
+        return self._opened(ordinal, self._stream.again(prompt_id, visit))
+
+    def _opened(self, ordinal: int, item: PromptVisit) -> OpenGroup:
         return OpenGroup(
             ordinal=ordinal,
             prompt=item.prompt,
@@ -98,6 +114,19 @@ class GroupFactory:
             seed=derive_seed(self._seed, group.ordinal, num_rounds_done),
         )
         return planned, request
+
+    def state(self) -> dict[str, object]:
+        """JSON data: the prompt stream with its selector, and the prompt memory."""
+        return {"stream": self._stream.state(), "memory": self._memory.state()}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on exactly as the factory that saved the state would have.
+
+        Raises:
+            RecipeError: the state was saved with other data, another selector or another seed.
+        """
+        self._stream.restore(saved_mapping(state, "stream", "group factory"))
+        self._memory.restore(saved_mapping(state, "memory", "group factory"))
 
     def settle(self, group: OpenGroup, outcome: GroupOutcome) -> None:
         """A group has ended: let plan and selector learn from it. Called in order of ordinals, once per step."""

@@ -1,5 +1,6 @@
 """Reading back what prompt selectors and the prompt stream saved: typed, and only into a run that it fits."""
 
+import math
 from collections.abc import Mapping
 
 from shaping.errors import RecipeError
@@ -28,6 +29,18 @@ def saved_int(state: Mapping[str, object], name: str, where: str) -> int:
     value = state.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise RecipeError(f"a saved {name} must be a whole number >= 0, got {value!r} ({where})")
+    return value
+
+
+def saved_number(state: Mapping[str, object], name: str, where: str) -> float:
+    """A number >= 0 of a saved state.
+
+    Raises:
+        RecipeError: missing, or not such a number.
+    """
+    value = state.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise RecipeError(f"a saved {name} must be a number >= 0, got {value!r} ({where})")
     return value
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from rollout.bucket_stream import check_newer, received_buckets
 from rollout.engine import Engine, EngineInfo
 from rollout.engines import EngineSettings
 from rollout.request_checks import EngineLimits, stream_seed
 from rollout.weight_checks import check_manifest
 from shaping.checks import IntArray
-from shaping.errors import DataError, EngineRefused, LessrlError, RunFailed
+from shaping.errors import DataError, EngineRefused, RunFailed
 from shaping.memory_channel import MemoryReceiver
 from shaping.records import Rollout, Sampling, StopReason, VersionSpan
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
@@ -138,42 +139,47 @@ class ScriptedEngine:
         self._running.set()
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        """Join through the memory channel.
+        """Join a meeting of the memory channel; an earlier one is left.
 
         Raises:
             EngineRefused: another backend, or a run without a memory channel.
         """
         if channel.backend != "memory" or self._settings.memory_channel is None:
             raise EngineRefused(f"the scripted engine takes weights through memory, got {channel.backend!r}")
-        self._receiver = self._settings.memory_channel.receiver(channel.first_rank)
+        self._receiver = self._settings.memory_channel.receiver(channel.port, channel.first_rank)
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
         self._check_open()
         self._staged = None
+        check_newer(policy_version, self._policy_version)
         if self._receiver is None:
             raise EngineRefused("weights must be connected before they are staged (scripted engine)")
-        try:
-            self._staged = await asyncio.to_thread(_receive, self._receiver, layout)
-        except LessrlError as error:
-            raise EngineRefused(f"weights were not received: {error} (scripted engine)") from error
+        timeout_s = self._settings.weight_timeout_s
+        self._staged = await asyncio.to_thread(_receive, self._receiver, layout, policy_version, timeout_s)
         self.calls.events.append("stage")
 
-    async def commit_weights(self, manifest: WeightManifest) -> None:
+    async def verify_weights(self, manifest: WeightManifest) -> None:
         self._check_open()
-        staged, self._staged = self._staged, None
-        check_manifest(
-            manifest,
-            layout=None if staged is None else staged.layout,
-            checksums=() if staged is None else (staged.checksums,),
-            policy_version=self._policy_version,
-        )
+        staged = self._staged
+        try:
+            check_manifest(
+                manifest,
+                layout=None if staged is None else staged.layout,
+                checksums=() if staged is None else (staged.checksums,),
+                policy_version=self._policy_version,
+            )
+        except EngineRefused:
+            self._staged = None
+            raise
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        await self.verify_weights(manifest)
+        self._staged = None
         self._policy_version = manifest.policy_version
         self.calls.events.append(f"commit {manifest.policy_version}")
 
     async def discard_staged_weights(self) -> None:
         self._staged = None
-        if self._receiver is not None:
-            self._receiver.clear()
         self.calls.events.append("discard")
 
     async def close(self) -> None:
@@ -204,8 +210,6 @@ class ScriptedEngine:
         )
 
 
-def _receive(receiver: MemoryReceiver, layout: WeightLayout) -> _Staged:
-    checksums = []
-    for index, bucket in enumerate(layout.buckets):
-        checksums.append(xxhash.xxh3_64_hexdigest(receiver.receive(index, bucket.num_bytes).tobytes()))
-    return _Staged(layout=layout, checksums=tuple(checksums))
+def _receive(receiver: MemoryReceiver, layout: WeightLayout, policy_version: int, timeout_s: float) -> _Staged:
+    buckets = received_buckets(receiver, layout, policy_version=policy_version, timeout_s=timeout_s)
+    return _Staged(layout=layout, checksums=tuple(xxhash.xxh3_64_hexdigest(each.data) for each in buckets))

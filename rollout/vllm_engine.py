@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import vllm
 from vllm import SamplingParams
-from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from rollout.bucket_stream import check_newer
 from rollout.engine import Engine, EngineInfo
 from rollout.engines import EngineSettings
 from rollout.model_files import parameter_shapes
@@ -30,14 +31,14 @@ from rollout.vllm_models import import_model_classes
 from rollout.vllm_terms import engine_arguments, full_logprobs, one_line, sampling_parameters, to_rollout
 from rollout.weight_checks import check_layout, check_manifest, layout_to_plain
 from shaping.checks import IntArray
-from shaping.errors import EngineRefused, RunFailed
+from shaping.errors import ChannelBroken, EngineRefused, RunFailed
 from shaping.records import EntropySource, Rollout, Sampling
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
 PINNED_VERSION = "0.32.0"
 NUM_PROOF_TOKENS = 8
 PROOF_PROMPT_TOKENS = 6
-STAGING_POLL_S = (0.002, 0.05)
+TRANSFER_POLL_S = (0.002, 0.05)
 SHUTDOWN_GRACE_S = 2.0
 """vLLM's processes take longer to tidy up than there is to tidy; after this they are killed."""
 
@@ -60,9 +61,11 @@ class VllmEngine:
         self._request_ids = itertools.count()
         self._requests: set[asyncio.Future[RequestOutput | None]] = set()
         self._parameter_shapes: dict[str, tuple[int, ...]] = {}
+        self._transfer = object()
         self._staged_layout: WeightLayout | None = None
         self._staged_checksums: tuple[tuple[str, ...], ...] = ()
         self._is_paused = False
+        self._is_loading = False
         self._failure = ""
 
     @property
@@ -134,51 +137,57 @@ class VllmEngine:
         await _vllm(self._started().pause_generation(mode="keep", clear_cache=False))
 
     async def resume(self) -> None:
+        """End a pause. A commit under way keeps its own: half-loaded weights may not be sampled from."""
         self._is_paused = False
-        await _vllm(self._started().resume_generation())
+        if not self._is_loading:
+            await _vllm(self._started().resume_generation())
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        """Join the learner's weight channel, every worker process with a rank of its own.
+        """Join a weight channel, every worker process with a rank of its own; an earlier one is left.
 
         Raises:
-            EngineRefused: a backend that vLLM's processes cannot reach, or peers that did not come in time.
+            EngineRefused: a backend that vLLM's processes cannot reach.
+            ChannelBroken: peers did not come in time.
         """
-        llm = self._started()
+        self._started()
         if channel.backend not in ("gloo", "nccl"):
             raise EngineRefused(f"vLLM takes weights over gloo or nccl, got {channel.backend!r} (weight channel)")
         self._parameter_shapes = await asyncio.to_thread(parameter_shapes, self._settings.model_path)
-        info = {**dataclasses.asdict(channel), "timeout_s": self._settings.weight_timeout_s}
-        try:
-            await llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=info))
-        except Exception as error:  # vLLM's process border: the worker's exception arrives without its type
-            raise EngineRefused(f"no weight channel at {channel.address}:{channel.port}: {one_line(error)}") from error
+        timeout_s = self._settings.weight_timeout_s
+        await self._workers("lessrl_connect_weights", channel=dataclasses.asdict(channel), timeout_s=timeout_s)
+        await self._finished_transfer()
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
         """Receive every bucket in the workers while generation goes on.
 
         Raises:
-            EngineRefused: not the served model's parameters, no channel, or a transfer that failed or timed out.
+            EngineRefused: not the served model's parameters, no channel, another bucket than must come next, or a
+                version that is not newer.
+            ChannelBroken: a bucket did not arrive.
         """
         await self.discard_staged_weights()
+        transfer = self._transfer
+        check_newer(policy_version, self._policy_version)
         check_layout(layout, self._parameter_shapes)
-        refusals = await self._workers("lessrl_stage_weights", buckets=layout_to_plain(layout))
+        refusals = await self._workers(
+            "lessrl_stage_weights",
+            layout=layout_to_plain(layout),
+            policy_version=policy_version,
+            timeout_s=self._settings.weight_timeout_s,
+        )
         if any(refusals):
             raise EngineRefused(f"weights were not staged: {next(filter(None, refusals))} (vLLM worker)")
-        reports = await self._staging_reports()
-        failures = [report["failure"] for report in reports if report["failure"]]
-        if failures:
-            raise EngineRefused(f"weights were not received: {failures[0]} (vLLM worker)")
-        self._staged_layout = layout
-        self._staged_checksums = tuple(tuple(report["checksums"]) for report in reports)
+        reports = await self._finished_transfer()
+        if self._transfer is transfer:
+            self._staged_layout = layout
+            self._staged_checksums = tuple(tuple(report["checksums"]) for report in reports)
 
-    async def commit_weights(self, manifest: WeightManifest) -> None:
-        """Serve the staged weights. Requests under way go on at their token, with their KV cache recomputed.
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        """Compare what is staged in every worker with what was sent.
 
         Raises:
             EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
-            RunFailed: vLLM failed while it loaded verified weights; this engine serves nothing any more.
         """
-        llm = self._started()
         try:
             check_manifest(
                 manifest,
@@ -189,7 +198,18 @@ class VllmEngine:
         except EngineRefused:
             await self.discard_staged_weights()
             raise
+
+    async def commit_weights(self, manifest: WeightManifest) -> None:
+        """Serve the staged weights. Requests under way go on at their token, with their KV cache recomputed.
+
+        Raises:
+            EngineRefused: nothing staged, a checksum differs, or the version is not newer; the old version goes on.
+            RunFailed: vLLM failed while it loaded verified weights; this engine serves nothing any more.
+        """
+        llm = self._started()
+        await self.verify_weights(manifest)
         self._staged_layout, self._staged_checksums = None, ()
+        self._is_loading = True
         try:
             await _vllm(llm.pause_generation(mode="keep", clear_cache=True))
         except BaseException:
@@ -208,6 +228,8 @@ class VllmEngine:
         await self._resume_unless_paused(llm)
 
     async def discard_staged_weights(self) -> None:
+        """Drop what is staged, and what a transfer under way will bring."""
+        self._transfer = object()
         self._staged_layout, self._staged_checksums = None, ()
         await self._workers("lessrl_discard_staged_weights")
 
@@ -225,7 +247,8 @@ class VllmEngine:
             await asyncio.to_thread(llm.shutdown, timeout=SHUTDOWN_GRACE_S)
 
     async def _resume_unless_paused(self, llm: AsyncLLM) -> None:
-        """End our own pause; a pause that the caller asked for stays."""
+        """End the pause of a commit; a pause that the caller asked for stays."""
+        self._is_loading = False
         if not self._is_paused:
             await _vllm(llm.resume_generation())
 
@@ -273,12 +296,21 @@ class VllmEngine:
         answers: list[Any] = await _vllm(self._started().collective_rpc(method, kwargs=arguments))
         return answers
 
-    async def _staging_reports(self) -> list[dict[str, Any]]:
-        """Ask the workers until each has all buckets or failed; their process groups bound the wait."""
-        delay, longest = STAGING_POLL_S
+    async def _finished_transfer(self) -> list[dict[str, Any]]:
+        """Ask the workers until each has joined or has all buckets; their time-outs bound the wait.
+
+        Raises:
+            EngineRefused: a worker says that something is wrong with what came.
+            ChannelBroken: all that is wrong is that peers did not come, or left.
+        """
+        delay, longest = TRANSFER_POLL_S
         while True:
-            reports: list[dict[str, Any]] = await self._workers("lessrl_staging")
+            reports: list[dict[str, Any]] = await self._workers("lessrl_weights_progress")
             if not any(report["is_running"] for report in reports):
+                failed = sorted((each for each in reports if each["failure"]), key=lambda each: bool(each["is_broken"]))
+                if failed:
+                    kind = ChannelBroken if failed[0]["is_broken"] else EngineRefused
+                    raise kind(f"{failed[0]['failure']} (vLLM worker)")
                 return reports
             await asyncio.sleep(delay)
             delay = min(2 * delay, longest)

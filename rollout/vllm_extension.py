@@ -4,6 +4,7 @@ Importing it registers the weight transfer; vLLM imports it in every worker befo
 data, since an exception would cross the process border without its type.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
@@ -12,6 +13,7 @@ from rollout.vllm_sampler import add_entropies, missing_names
 from rollout.vllm_terms import WEIGHT_BACKEND
 from rollout.vllm_weights import StagedWeightTransfer
 from rollout.weight_checks import layout_from_plain
+from shaping.training import WeightChannel
 
 
 class RolloutExtension:
@@ -43,12 +45,16 @@ class RolloutExtension:
         except TypeError as error:
             return "", str(error)
 
-    def lessrl_stage_weights(self, *, buckets: list[dict[str, Any]]) -> str:
-        """Start receiving; `buckets` is a plain WeightLayout. Returns what is wrong, or ""."""
-        return self.weight_transfer_engine.stage(layout_from_plain(buckets))
+    def lessrl_connect_weights(self, *, channel: Mapping[str, Any], timeout_s: float) -> None:
+        """Start joining; `channel` is a plain WeightChannel."""
+        self.weight_transfer_engine.connect(WeightChannel(**channel), timeout_s)
 
-    def lessrl_staging(self) -> dict[str, Any]:
-        return self.weight_transfer_engine.staging()
+    def lessrl_stage_weights(self, *, layout: Mapping[str, Any], policy_version: int, timeout_s: float) -> str:
+        """Start receiving; `layout` is a plain WeightLayout. Returns what is wrong, or ""."""
+        return self.weight_transfer_engine.stage(layout_from_plain(layout), policy_version, timeout_s)
+
+    def lessrl_weights_progress(self) -> dict[str, Any]:
+        return self.weight_transfer_engine.progress()
 
     def lessrl_discard_staged_weights(self) -> None:
         self.weight_transfer_engine.discard()

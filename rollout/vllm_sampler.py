@@ -2,7 +2,8 @@
 
 The log-prob stream of a request (`logprobs=1`, flat) has two columns per token: the sampled token, then the most likely
 one. Column 1 is replaced by the entropy, so that alignment, parallel sampling and process borders stay vLLM's own.
-Column 0 is the log-prob under the distribution sampled from (`logprobs_mode="processed_logprobs"`).
+Column 0 is the log-prob under the distribution sampled from. The V1 sampler hands on the logits it sampled from instead
+of a table of log-probs: one reading of them gives both columns.
 
 Both classes are put over a live sampler by setting its `__class__`: they add no state but what one step needs.
 Names of vLLM 0.32.0 that are not public: see `missing_names`.
@@ -15,29 +16,7 @@ from vllm.v1.outputs import LogprobsTensors
 from vllm.v1.sample.sampler import Sampler
 from vllm.v1.worker.gpu.sample.sampler import Sampler as SamplerV2
 
-CPU_CHUNK_ELEMENTS = 2**18
-"""A chunk of rows stays in a core's cache."""
-
-GPU_CHUNK_ELEMENTS = 2**26
-"""Bounds the float32 copies of [n, V] logits to 256 MiB each."""
-
-
-def entropies_of(logits: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of the softmax of each row.
-
-    Args:
-        logits: [n, V], any float dtype; log-probs are logits too; -inf marks tokens that cannot be sampled.
-    Returns:
-        [n] float32.
-    """
-    chunk_elements = CPU_CHUNK_ELEMENTS if logits.device.type == "cpu" else GPU_CHUNK_ELEMENTS
-    rows = max(1, chunk_elements // logits.shape[-1])
-    parts = []
-    for chunk in logits.split(rows):
-        logprobs = chunk.log_softmax(dim=-1, dtype=torch.float32)
-        # exp(-inf) is 0, and 0 * -inf would be nan.
-        parts.append(-(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(dim=-1))
-    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)
+from rollout.softmax_rows import softmax_rows
 
 
 def write_entropies(tensors: LogprobsTensors, entropies: torch.Tensor) -> None:
@@ -55,25 +34,27 @@ class EntropySampler(Sampler):
     def forward(self, logits: torch.Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
         # Before super(): float32 logits are scaled and masked in place.
         wanted = self.reports_raw_entropies and sampling_metadata.max_num_logprobs is not None
-        self._raw_entropies = entropies_of(logits) if wanted else None
-        return super().forward(logits, sampling_metadata, *args, **kwargs)
+        self._raw_entropies = softmax_rows(logits)[1] if wanted else None
+        output = super().forward(logits, sampling_metadata, *args, **kwargs)
+        self._raw_entropies = None
+        return output
 
-    def gather_logprobs(self, logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> LogprobsTensors:
-        """Column 0: log-prob of `token_ids` [n]; column 1: entropy. Ranks are not measured.
+    def gather_logprobs(self, logits: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> LogprobsTensors:
+        """Column 0: log-prob of `token_ids` [n] under the softmax of `logits` [n, V]; column 1: entropy.
 
-        Replaces the stock gather, whose rank count is compiled on first use.
+        Replaces the stock gather, whose rank count is compiled on first use. Ranks are not measured.
         """
-        size = (logprobs.shape[0], 1 + num_logprobs)
+        size = (logits.shape[0], 1 + num_logprobs)
         tensors = LogprobsTensors(
-            logprob_token_ids=torch.zeros(size, dtype=torch.int32, device=logprobs.device),
-            logprobs=torch.zeros(size, dtype=torch.float32, device=logprobs.device),
-            selected_token_ranks=torch.zeros(size[0], dtype=torch.int64, device=logprobs.device),
+            logprob_token_ids=torch.zeros(size, dtype=torch.int32, device=logits.device),
+            logprobs=torch.zeros(size, dtype=torch.float32, device=logits.device),
+            selected_token_ranks=torch.zeros(size[0], dtype=torch.int64, device=logits.device),
         )
+        normalisers, entropies = softmax_rows(logits)
         tensors.logprob_token_ids[:, 0] = token_ids
-        tensors.logprobs[:, 0] = logprobs.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
+        tensors.logprobs[:, 0] = logits.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - normalisers
         if num_logprobs >= 1:
-            raw = self._raw_entropies
-            write_entropies(tensors, entropies_of(logprobs) if raw is None else raw)
+            write_entropies(tensors, entropies if self._raw_entropies is None else self._raw_entropies)
         return tensors
 
 
@@ -85,7 +66,7 @@ class EntropyColumnV2:
 
     def __call__(self, logits: torch.Tensor, input_batch: Any) -> Any:
         # Before super(): top-k and top-p may mask the logits in place.
-        raw = entropies_of(logits) if self.reports_raw_entropies else None
+        raw = softmax_rows(logits)[1] if self.reports_raw_entropies else None
         self._processed_entropies = None
         output = super().__call__(logits, input_batch)  # type: ignore[misc]
         entropies = self._processed_entropies if raw is None else raw
@@ -96,7 +77,7 @@ class EntropyColumnV2:
     def sample(self, *args: Any, return_logprobs: bool = False, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
         sampled, processed_logits = super().sample(*args, return_logprobs=return_logprobs, **kwargs)  # type: ignore[misc]
         if return_logprobs and not self.reports_raw_entropies:
-            self._processed_entropies = entropies_of(processed_logits)
+            self._processed_entropies = softmax_rows(processed_logits)[1]
         return sampled, processed_logits
 
 
@@ -125,6 +106,7 @@ def add_entropies(sampler: Any, *, raw: bool) -> str:
     if type(sampler) is Sampler:
         sampler.__class__ = EntropySampler
         sampler._raw_entropies = None
+        sampler.logprobs_mode = sampler.topk_topp_sampler.logprobs_mode = "processed_logits"
         runner = "v1"
     elif type(sampler) is SamplerV2:
         sampler.__class__ = EntropySamplerV2

@@ -6,16 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 from shaping.errors import EngineRefused
-from shaping.training import BucketLayout, WeightLayout, WeightManifest
+from shaping.training import AdapterLayout, BucketLayout, WeightLayout, WeightManifest
 
 
-def layout_to_plain(layout: WeightLayout) -> list[dict[str, Any]]:
+def layout_to_plain(layout: WeightLayout) -> dict[str, Any]:
     """Plain data for borders that carry no classes."""
-    return [asdict(bucket) for bucket in layout.buckets]
+    return asdict(layout)
 
 
-def layout_from_plain(plain: Sequence[Mapping[str, Any]]) -> WeightLayout:
+def layout_from_plain(plain: Mapping[str, Any]) -> WeightLayout:
+    adapter = plain["adapter"]
     return WeightLayout(
+        adapter=None if adapter is None else AdapterLayout(**{**adapter, "targets": tuple(adapter["targets"])}),
         buckets=tuple(
             BucketLayout(
                 names=tuple(each["names"]),
@@ -23,8 +25,8 @@ def layout_from_plain(plain: Sequence[Mapping[str, Any]]) -> WeightLayout:
                 dtype=each["dtype"],
                 num_bytes=each["num_bytes"],
             )
-            for each in plain
-        )
+            for each in plain["buckets"]
+        ),
     )
 
 
@@ -36,6 +38,8 @@ def check_layout(layout: WeightLayout, expected: Mapping[str, Sequence[int]]) ->
     Raises:
         EngineRefused: a parameter too many, too few, of another shape, or a bucket of another size than its parameters.
     """
+    if layout.adapter is not None:
+        expected = adapter_shapes(expected, layout.adapter)
     shapes = {name: tuple(shape) for b in layout.buckets for name, shape in zip(b.names, b.shapes, strict=True)}
     missing = sorted(set(expected) - set(shapes))
     unknown = sorted(set(shapes) - set(expected))
@@ -51,6 +55,21 @@ def check_layout(layout: WeightLayout, expected: Mapping[str, Sequence[int]]) ->
         size = sum(math.prod(shape) for shape in bucket.shapes) * _item_size(bucket)
         if size != bucket.num_bytes:
             raise EngineRefused(f"bucket {index} must hold {size} bytes, got {bucket.num_bytes} (weight layout)")
+
+
+def adapter_shapes(weights: Mapping[str, Sequence[int]], adapter: AdapterLayout) -> dict[str, tuple[int, ...]]:
+    """Shapes of exactly the A and B that these adapters of a model consist of.
+
+    Args:
+        weights: shape of every parameter of the model.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in weights.items():
+        layer, _, part = name.rpartition(".")
+        if part == "weight" and len(shape) == 2 and layer.rpartition(".")[2] in adapter.targets:
+            shapes[f"{layer}.lora_A.weight"] = (adapter.rank, shape[1])
+            shapes[f"{layer}.lora_B.weight"] = (shape[0], adapter.rank)
+    return shapes
 
 
 def check_manifest(

@@ -2,24 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import xxhash
 
+from rollout.bucket_stream import BucketReceiver, received_buckets
 from shaping.training import WeightLayout
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class BucketReceiver(Protocol):
-    """Takes buckets in layout order; blocks, with a deadline of its own."""
-
-    def receive(self, bucket_index: int, num_bytes: int) -> torch.Tensor:
-        """uint8 [num_bytes] in host memory."""
-        ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +26,28 @@ class StagedWeights:
     checksums: tuple[str, ...]
 
 
-def receive_all(receiver: BucketReceiver, layout: WeightLayout) -> StagedWeights:
-    """Receive every bucket of the layout and compute its checksum."""
+def receive_all(
+    receiver: BucketReceiver, layout: WeightLayout, *, policy_version: int, timeout_s: float
+) -> StagedWeights:
+    """Receive every bucket of the layout and compute its checksum.
+
+    A receiver that cannot go on leaves the channel, so that neither the sender nor another receiver waits for it.
+
+    Args:
+        timeout_s: of the whole transfer.
+    Raises:
+        EngineRefused: another bucket came than must come next.
+        ChannelBroken: a bucket did not arrive.
+    """
     buckets = []
     checksums = []
-    for index, bucket in enumerate(layout.buckets):
-        data = receiver.receive(index, bucket.num_bytes)
-        buckets.append(data)
-        checksums.append(xxhash.xxh3_64_hexdigest(memoryview(data.numpy())))
+    try:
+        for data in received_buckets(receiver, layout, policy_version=policy_version, timeout_s=timeout_s):
+            buckets.append(torch.from_numpy(data))
+            checksums.append(xxhash.xxh3_64_hexdigest(data.data))
+    except BaseException:
+        receiver.close()
+        raise
     return StagedWeights(layout=layout, buckets=tuple(buckets), checksums=tuple(checksums))
 
 

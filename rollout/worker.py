@@ -9,7 +9,7 @@ import numpy as np
 from rollout.engine import Engine, EngineInfo
 from shaping.errors import RunFailed
 from shaping.records import GroupRequest, RolloutGroup, StopReason
-from shaping.training import WeightChannel, WeightLayout, WeightManifest
+from shaping.training import CanaryAnswer, WeightChannel, WeightLayout, WeightManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,20 @@ class RolloutWorker:
         summary = summarise(group, round_index=request.round_index, generation_s=self._clock() - started)
         return summary, group
 
+    async def canary(self, request: GroupRequest) -> CanaryAnswer:
+        """Sample the canary prompt once, as any other group.
+
+        Raises:
+            RunFailed: the engine failed.
+        """
+        _, group = await self.generate(request)
+        return CanaryAnswer(
+            prompt_ids=request.prompt_ids,
+            response_ids=group.rollouts[0].response_ids,
+            behavior_logprobs=group.rollouts[0].behavior_logprobs,
+            temperature=request.sampling.temperature,
+        )
+
     async def pause(self) -> None:
         await self._engine.pause()
 
@@ -113,8 +127,11 @@ class RolloutWorker:
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self._engine.connect_weights(channel)
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
-        await self._engine.stage_weights(layout)
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
+        await self._engine.stage_weights(layout, policy_version)
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        await self._engine.verify_weights(manifest)
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
         await self._engine.commit_weights(manifest)

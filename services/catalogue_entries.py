@@ -2,10 +2,11 @@
 
 from services.catalogue import Catalogue, Family, FamilyKind, MetricKind, StepMetric
 from services.reports import RunState
+from services.sync_phases import SyncPhase
 from shaping.groups import DropReason, VerdictStatus
 from shaping.support import SegmentClass
 
-PHASES = ("wait_batch", "train", "weight_sync", "evaluation", "other")
+PHASES = ("wait_batch", "train", "weight_sync", "evaluation", "checkpoint", "other")
 ROLES = ("rollout", "shaping", "learner", "other")
 WORKER_STATES = ("starting", "ready", "failed", "stopped", "other")
 STEP_SECONDS_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -43,6 +44,8 @@ _GROUPS = (
     StepMetric(
         "groups_dropped_{reason}_count", _SUM, "Groups that were not trained", "groups by reason", tuple(DropReason)
     ),
+    StepMetric("groups_attempts_count", _SUM, "Groups that ended since the last step's batch", "kept + dropped groups"),
+    StepMetric("groups_keep_share", _MEAN, "Groups kept of those that ended", "kept groups / groups_attempts_count"),
     StepMetric("groups_without_signal_count", _SUM, "Groups whose every advantage is 0", "shaped groups"),
 )
 _SEGMENTS = (
@@ -92,6 +95,9 @@ _ADVANTAGES = (
 # Means are over the trained tokens of all updates of the step unless the formula says otherwise.
 _LEARNER = (
     StepMetric("learner_staleness_versions", _MEAN, "Versions a trained group was behind", "sum over groups / groups"),
+    StepMetric(
+        "learner_skipped_steps_count", _SUM, "Steps whose loss or gradient was not finite", "1 for a skipped step"
+    ),
     StepMetric("learner_loss", _MEAN, "Loss", "sum of all its terms"),
     StepMetric(
         "learner_{term}_loss",
@@ -110,9 +116,11 @@ _LEARNER = (
         "clipped tokens / trained tokens",
         ("low", "high", "dual"),
     ),
-    StepMetric("learner_importance_ratio_mean", _MEAN, "exp(policy - behavior log-prob)", "sum / trained tokens"),
+    StepMetric("learner_importance_ratio_mean", _MEAN, "exp(policy - old log-prob)", "sum / trained tokens"),
     StepMetric("learner_importance_ratio_max", _MAX, "Largest importance ratio", "over trained tokens"),
-    StepMetric("learner_token_weight_mean", _MEAN, "Product of the token plans' weights", "sum / trained tokens"),
+    StepMetric(
+        "learner_token_weight_mean", _MEAN, "Product of the weights of token plans and correction", "sum / tokens"
+    ),
     StepMetric(
         "learner_{quantity}_difference_mean_nats",
         _MEAN,
@@ -127,16 +135,73 @@ _LEARNER = (
         "largest |learner - sampler| over trained tokens",
         ("logprob", "entropy"),
     ),
+    StepMetric(
+        "learner_mismatch_kl_nats",
+        _MEAN,
+        "KL(sampler || learner) before the step's first update, estimator k3; d = learner - sampler log-prob",
+        "sum of exp(d) - 1 - d / trained tokens of the first update",
+    ),
+    StepMetric(
+        "learner_mismatch_kl_k1_nats",
+        _MEAN,
+        "KL(sampler || learner) before the step's first update, estimator k1, which may be negative",
+        "sum of sampler - learner log-prob / trained tokens of the first update",
+    ),
+    StepMetric(
+        "learner_effective_sample_share",
+        _MEAN,
+        "Effective sample size of the weights w = exp(learner - sampler log-prob); 1 where both agree",
+        "(sum w)^2 / (n sum w^2) over the n trained tokens of the step's first update",
+    ),
+    StepMetric(
+        "learner_correction_{effect}_share",
+        _MEAN,
+        "Tokens that the mismatch correction clamped, or left out",
+        "such tokens / trained tokens",
+        ("clamped", "masked"),
+    ),
+    StepMetric(
+        "learner_correction_weight_mean",
+        _MEAN,
+        "Weight of the mismatch correction, 0 for a token that was left out",
+        "sum / trained tokens",
+    ),
     StepMetric("learner_grad_norm", _MEAN, "Global gradient norm before clipping", "mean over updates"),
     StepMetric("learner_learning_rate", _MEAN, "Learning rate", "mean over updates"),
     StepMetric("learner_tokens", _SUM, "Tokens in forward passes, padding left out", "tokens over updates"),
     StepMetric("learner_padding_share", _MEAN, "Padding in forward passes", "padding / (tokens + padding)"),
     StepMetric(
+        "learner_rank_imbalance_share",
+        _MEAN,
+        "Time that ranks wait for one another in micro-batches, were it as their positions",
+        "1 - sum of positions / (ranks x sum over micro-batches of the largest rank's)",
+    ),
+    StepMetric(
         "learner_{phase}_s",
         _MAX,
         "Time of a learner step by phase",
         "seconds of the slowest rank",
-        ("plan", "forward", "backward", "optimizer"),
+        ("recompute", "plan", "forward", "backward", "optimizer"),
+    ),
+)
+_WEIGHT_SYNC = (
+    StepMetric(
+        "weight_sync_{phase}_s",
+        _LEVEL,
+        "Time of the step's weight sync by phase",
+        "seconds, all attempts together",
+        tuple(phase for phase in SyncPhase if phase is not SyncPhase.IDLE),
+    ),
+    StepMetric(
+        "weight_sync_canary_difference_nats",
+        _MAX,
+        "Difference of engines and learner on the canary prompt right after the sync",
+        "largest |learner - engine| log-prob over its tokens and all engines",
+    ),
+    StepMetric("weight_sync_aborts_count", _SUM, "Weight syncs that had to be tried again", "aborted attempts"),
+    StepMetric("weight_sync_left_out_count", _SUM, "Engines that a weight sync went on without", "engines"),
+    StepMetric(
+        "weight_sync_checksum_mismatch_count", _SUM, "Engines whose own checksums were not the learner's", "refusals"
     ),
 )
 
@@ -174,4 +239,4 @@ FAMILIES = (
 
 def catalogue() -> Catalogue:
     """Every metric that a step may report."""
-    return Catalogue((*_ROLLOUTS, *_GROUPS, *_SEGMENTS, *_ADVANTAGES, *_LEARNER))
+    return Catalogue((*_ROLLOUTS, *_GROUPS, *_SEGMENTS, *_ADVANTAGES, *_LEARNER, *_WEIGHT_SYNC))

@@ -16,12 +16,14 @@ import yaml
 from rich.console import Console
 
 from services.addresses import LOCAL_ADDRESS
+from services.checkpoints.command import ACTIONS, checkpoints
 from services.explain.command import ExplainRequest, explain
 from services.plan import make_plan
 from services.plan_text import plan_text
 from services.recipe import load_recipe, read_yaml
+from services.supervisor import Attempt, supervise
 from shaping.components import import_module_of
-from shaping.errors import RecipeError, UserError
+from shaping.errors import CheckpointError, RecipeError, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -29,6 +31,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file; see deploy/recipes.")]
 Runs = Annotated[Path, typer.Option(envvar="LESSRL_RUNS", help="Folder in which runs get their directories.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        envvar="RAY_ADDRESS", help='A Ray address; "local" starts a Ray for this run alone, "house" uses none.'
+    ),
+]
 LESS_PANEL = "LESS, where not as in the file"
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a key: --set run.steps=10. May be repeated.")]
 
@@ -38,19 +46,37 @@ def train_command(
     recipe: RecipePath,
     run_dir: Annotated[Path | None, typer.Option(help="A new or empty directory; default <runs>/<name>.")] = None,
     runs: Runs = Path("runs"),
-    address: Annotated[
-        str,
-        typer.Option(
-            envvar="RAY_ADDRESS",
-            help='A Ray address; "local" starts a Ray for this run alone, "house" uses none.',
-        ),
-    ] = LOCAL_ADDRESS,
+    address: Address = LOCAL_ADDRESS,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
-    """Run a recipe to its end."""
+    """Run a recipe to its end; a run that dies goes on from its last checkpoint."""
     loaded = load_recipe(recipe, parse_overrides(overrides))
-    training = import_module_of("services", "training")
-    raise typer.Exit(training.train(loaded, training.TrainOptions(run_dir=run_dir, runs=runs, address=address)))
+    setup = import_module_of("services", "run_setup")
+    raise typer.Exit(_supervised(setup.prepare_run(loaded, run_dir=run_dir, runs=runs, address=address)))
+
+
+@app.command(name="resume")
+def resume_command(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run that ended or died.")],
+    checkpoint: Annotated[
+        str, typer.Option("--from", help="A checkpoint's name; see `lessrl checkpoints RUN_DIR`.")
+    ] = "latest",
+    address: Address = LOCAL_ADDRESS,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Go on with a run, in its own directory, from a checkpoint."""
+    setup, changes = import_module_of("services", "run_setup"), parse_overrides(overrides)
+    raise typer.Exit(_supervised(setup.reopen_run(run_dir, changes, checkpoint=checkpoint, address=address)))
+
+
+def _supervised(prepared: Any) -> int:
+    """Run a `services.run_setup.PreparedRun`."""
+
+    def run(attempt: Attempt) -> int:
+        code: int = import_module_of("services", "training").train(prepared, attempt)
+        return code
+
+    return supervise(run, max_restarts=prepared.recipe.run.max_restarts)
 
 
 @app.command(name="plan")
@@ -63,6 +89,39 @@ def plan_command(
     loaded = load_recipe(recipe, parse_overrides(overrides))
     plan = make_plan(loaded)
     typer.echo(json.dumps(plan.as_dict(), indent=2) if as_json else plan_text(plan))
+
+
+@app.command(name="simulate")
+def simulate_command(
+    recipe: RecipePath,
+    workers: Annotated[str, typer.Option(help="Numbers of rollout workers, one simulated run each.")] = "1,10,100,1000",
+    recorded: Annotated[
+        Path | None,
+        typer.Option("--from", help="Directory of a synchronous run: its service times in place of the ones below."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps at most.")] = 20,
+    response_tokens: Annotated[float, typer.Option(help="Mean length; 0: half of the recipe's limit.")] = 0.0,
+    decode_tokens_per_s: Annotated[float, typer.Option(help="Of one response.")] = 50.0,
+    train_tokens_per_s: Annotated[float, typer.Option(help="Of the whole learner.")] = 10_000.0,
+    sync_seconds: Annotated[float, typer.Option(help="Of a weight sync.")] = 5.0,
+    keep_share: Annotated[float, typer.Option(help="Groups that are kept.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Say how a recipe would run on more workers: its orchestrator over roles that only wait, on a virtual clock."""
+    loaded = load_recipe(recipe, parse_overrides(overrides))
+    command = import_module_of("services.simulation", "command")
+    request = command.SimulateRequest(
+        workers=command.parse_workers(workers),
+        steps=steps,
+        recorded=recorded,
+        response_tokens=response_tokens,
+        decode_tokens_per_s=decode_tokens_per_s,
+        train_tokens_per_s=train_tokens_per_s,
+        sync_seconds=sync_seconds,
+        keep_share=keep_share,
+    )
+    command.simulate_recipe(loaded, request, Console(), as_json=as_json)
 
 
 @app.command(name="submit")
@@ -78,6 +137,16 @@ def submit_command(
     make_plan(load_recipe(recipe, parse_overrides(overrides)))
     submission = import_module_of("services", "submission")
     raise typer.Exit(submission.submit_recipe(recipe, overrides, address, runs.resolve()))
+
+
+@app.command(name="checkpoints")
+def checkpoints_command(
+    run_dir: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    action: Annotated[str, typer.Argument(help=f"{', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}.")] = ACTIONS[0],
+    name: Annotated[str, typer.Argument(help="A checkpoint: step-000010.")] = "",
+) -> None:
+    """List what a run can go on from, pin a checkpoint for good, or read every byte to verify it."""
+    raise typer.Exit(checkpoints(run_dir, action, name, Console()))
 
 
 @app.command(name="explain")
@@ -149,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         app(arguments)
-    except UserError as error:
+    except (UserError, CheckpointError) as error:
         sys.stderr.write(f"lessrl: {' '.join(str(error).split())}\n")
         sys.exit(EXIT_USER_ERROR)
 

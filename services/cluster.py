@@ -1,6 +1,7 @@
 """The actors of a run on a Ray cluster: placed together, started together, ended together."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from learner.deepspeed_env import worker_environment as learner_environment
 from rollout.vllm_env import worker_environment as rollout_environment
+from services.actors import HEARTBEAT
 from services.actors.control_actor import ControlActor
 from services.actors.learner_actor import LearnerActor
 from services.actors.rollout_actor import RolloutActor
@@ -36,7 +38,6 @@ class RayHouse:
         self._recipe = recipe
         self._logs = logs
         self._placement: PlacementGroup | None = None
-        self._actors: list[Any] = []
         self._control_actor: Any = None
         self.rollout: tuple[RayRollout, ...] = ()
         self.shaping: tuple[RayShaping, ...] = ()
@@ -84,27 +85,27 @@ class RayHouse:
         await self._await_placement(recipe.run.deadlines.start_seconds)
         options = [self._options(index, bundle) for index, bundle in enumerate(bundles)]
         num_ranks, num_workers = recipe.learner.num_ranks, recipe.rollout.num_workers
-        learners = [self._learner_actor(options[rank], rank) for rank in range(num_ranks)]
-        rollouts = [self._rollout_actor(options[num_ranks + index], index) for index in range(num_workers)]
-        shapers = [
-            ray.remote(ShapingActor)
-            .options(**each)
-            .remote(recipe, self._log(f"shaping-{index}"), self._logs.parent / GROUPS_FILE)
-            for index, each in enumerate(options[num_ranks + num_workers :])
-        ]
-        self._actors = [*learners, *rollouts, *shapers]
         backend = "nccl" if cluster.device == "cuda" else "gloo"
-        self.learner = RayLearner(learners, backend)
-        self.rollout = tuple(RayRollout(actor, f"rollout-{index}") for index, actor in enumerate(rollouts))
-        self.shaping = tuple(RayShaping(actor, f"shaping-{index}") for index, actor in enumerate(shapers))
+        self.learner = RayLearner([self._learner_actor(options[rank], rank) for rank in range(num_ranks)], backend)
+        self.rollout = tuple(
+            RayRollout(partial(self._rollout_actor, each, index), f"rollout-{index}")
+            for index, each in enumerate(options[num_ranks : num_ranks + num_workers])
+        )
+        self.shaping = tuple(
+            RayShaping(partial(self._shaping_actor, each, index), f"shaping-{index}")
+            for index, each in enumerate(options[num_ranks + num_workers :])
+        )
 
     async def close(self) -> None:
         """Close engines and ranks politely, then end every process and free the reservation. Harmless when repeated."""
         if self.rollout:
             await asyncio.gather(*(port.close() for port in self.rollout), self.learner.close())
-        actors = [*self._actors, self._control_actor] if self._control_actor is not None else self._actors
-        kill(actors)
-        self._actors, self._control_actor, self.rollout = [], None, ()
+            kill([port.actor for port in self.rollout])
+            kill([port.actor for port in self.shaping])
+            kill(self.learner.actors)
+        if self._control_actor is not None:
+            kill([self._control_actor])
+        self._control_actor, self.rollout, self.shaping = None, (), ()
         if self._placement is not None:
             remove_placement_group(self._placement)
             self._placement = None
@@ -144,10 +145,14 @@ class RayHouse:
             num_threads=recipe.cluster.learner.num_threads,
         )
         return (
-            ray.remote(LearnerActor)
+            _answering(LearnerActor)
             .options(**options, runtime_env={"env_vars": environment})
             .remote(recipe, rank, self._log(f"learner-{rank}"))
         )
+
+    def _shaping_actor(self, options: dict[str, Any], index: int) -> Any:
+        log, groups = self._log(f"shaping-{index}"), self._logs.parent / GROUPS_FILE
+        return _answering(ShapingActor).options(**options).remote(self._recipe, log, groups)
 
     def _rollout_actor(self, options: dict[str, Any], index: int) -> Any:
         recipe = self._recipe
@@ -166,3 +171,8 @@ class RayHouse:
 def _bundle(resources: Resources, count: int = 1) -> dict[str, float]:
     bundle = {"CPU": resources.num_cpus * count, "GPU": resources.num_gpus * count}
     return {name: amount for name, amount in bundle.items() if amount}
+
+
+def _answering(actor: type) -> Any:
+    """An actor whose heartbeat is answered while it works."""
+    return ray.remote(concurrency_groups={HEARTBEAT: 1})(actor)

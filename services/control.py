@@ -8,7 +8,7 @@ neither HTTP nor Ray.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -153,6 +153,19 @@ class ControlPlane:
             self._log("eval_completed", f"held-out accuracy {report.accuracy:.4f} after step {report.step}")
         else:
             self._take_event(report)
+
+    def remember(self, reports: Sequence[RunReport]) -> None:
+        """Take in what an earlier process of this run reported: counters and curves go on, its events do not return."""
+        for report in reports:
+            if isinstance(report, StepReport):
+                self._metrics.observe(report)
+                self.last_step = report
+                self.tokens_generated += report.num_response_tokens
+            elif isinstance(report, EvaluationReport):
+                self._metrics.observe(report)
+                self.last_evaluation = report
+            elif not report.workers:
+                self._metrics.observe(report)
 
     async def intent_after(self, generation: int) -> Intent:
         """The current intent once its generation is above the given one, which counts as observed; waits."""

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from services.api.app import create_app
@@ -37,6 +38,9 @@ class ControlServer:
         self._server = await HttpServer.start(app, bound)
         self._time = asyncio.create_task(self.plane.keep_time())
         return self._server.address
+
+    async def remember(self, reports: Sequence[RunReport]) -> None:
+        self.plane.remember(reports)
 
     async def report(self, report: RunReport) -> None:
         await self.plane.report(report)

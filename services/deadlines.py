@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from shaping.errors import RecordError, RunFailed
+from shaping.errors import DeadlineMissed, RecordError, RunFailed
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ async def within(seconds: float, work: Awaitable[T], *, role: str, what: str, ke
         what: what is waited for, for the message.
         key: of the recipe that sets `seconds`.
     Raises:
-        RunFailed: it took longer, or a record that crossed the border broke its rule.
+        DeadlineMissed: it took longer.
+        RunFailed: a record that crossed the border broke its rule.
     """
     try:
         async with asyncio.timeout(seconds) as deadline:
@@ -24,6 +25,7 @@ async def within(seconds: float, work: Awaitable[T], *, role: str, what: str, ke
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise RunFailed(role=role, cause=f"{what} took longer than {seconds:g} s ({key})", group_id=group_id) from error
+        late = f"{what} took longer than {seconds:g} s ({key})"
+        raise DeadlineMissed(role=role, cause=late, group_id=group_id) from error
     except RecordError as error:
         raise RunFailed(role=role, cause=f"{what}: {error}", group_id=group_id) from error

@@ -1,16 +1,16 @@
 """Held-out accuracy on the run's own engines, at the policy version that is live."""
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 
 from rollout.render import Renderer
 from rollout.requests import derive_seed
 from services.deadlines import within
 from services.failures import first_cause
-from services.ports import RolloutPort, RoundHandle, ShapingPort
+from services.ports import RoundHandle
 from services.reports import EvaluationReport
 from services.stopwatch import Clock
+from services.workers import Workers
 from shaping.errors import RunFailed
 from shaping.records import GroupRequest, Prompt, Sampling
 
@@ -26,8 +26,6 @@ class Evaluator:
         prompts: Sequence[Prompt],
         renderer: Renderer,
         sampling: Sampling,
-        rollout: Sequence[RolloutPort],
-        shaping: Sequence[ShapingPort],
         seed: int,
         deadline_seconds: float,
         clock: Clock,
@@ -46,21 +44,19 @@ class Evaluator:
             )
             for index, prompt in enumerate(prompts)
         ]
-        self._rollout = tuple(rollout)
-        self._shaping = tuple(shaping)
         self._deadline_seconds = deadline_seconds
         self._clock = clock
 
-    async def evaluate(self, policy_version: int) -> EvaluationReport:
+    async def evaluate(self, policy_version: int, workers: Workers) -> EvaluationReport:
         """Accuracy over the decided rollouts.
 
         Raises:
-            RunFailed: a worker failed, no response got a verdict, or it took longer than the deadline.
+            RunFailed: a response failed too often, no response got a verdict, or it took longer than the deadline.
         """
         began = self._clock()
         results = await within(
             self._deadline_seconds,
-            self._all(),
+            self._all(workers),
             role="rollout",
             what=f"evaluation of version {policy_version}",
             key="run.deadlines.step_seconds",
@@ -78,16 +74,16 @@ class Evaluator:
             seconds=self._clock() - began,
         )
 
-    async def _all(self) -> list[tuple[RoundHandle, int, int]]:
-        pairs = zip(itertools.cycle(self._rollout), itertools.cycle(self._shaping), self._requests, strict=False)
+    async def _all(self, workers: Workers) -> list[tuple[RoundHandle, int, int]]:
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(self._one(port, shaper, request)) for port, shaper, request in pairs]
+                asked = [tasks.create_task(_one(workers, request)) for request in self._requests]
         except BaseExceptionGroup as failures:
             raise first_cause(failures) from failures
         return [each.result() for each in asked]
 
-    async def _one(self, port: RolloutPort, shaper: ShapingPort, request: GroupRequest) -> tuple[RoundHandle, int, int]:
-        handle = await port.generate(request)
-        outcome = await shaper.score(handle)
-        return handle, len(outcome.rewards), outcome.num_correct
+
+async def _one(workers: Workers, request: GroupRequest) -> tuple[RoundHandle, int, int]:
+    handle = await workers.generate(request)
+    outcome = await workers.score(handle)
+    return handle, len(outcome.rewards), outcome.num_correct

@@ -25,6 +25,11 @@ class RunHistory:
             self.events.append(report)
 
     @property
+    def reports(self) -> tuple[RunReport, ...]:
+        """All of them, by sort."""
+        return (*self.events, *self.evaluations, *self.steps)
+
+    @property
     def state(self) -> RunState:
         """As the last event said."""
         return self.events[-1].state if self.events else RunState.PENDING

@@ -8,6 +8,7 @@ milliseconds and runs on the loop.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,8 @@ from services.roles.shaping import ShapingRole, build_shaping_role
 from shaping.errors import RecipeError
 from shaping.memory_channel import MemoryChannel
 from shaping.records import GroupRequest, RolloutGroup
-from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
 
 T = TypeVar("T")
 
@@ -30,14 +32,22 @@ T = TypeVar("T")
 class LocalRollout:
     """RolloutPort over a worker of this process."""
 
-    def __init__(self, worker: RolloutWorker, worker_id: str, loading: asyncio.Lock) -> None:
+    def __init__(self, make: Callable[[], RolloutWorker], worker_id: str, loading: asyncio.Lock) -> None:
         self.worker_id = worker_id
-        self._worker = worker
+        self._make = make
+        self._worker = make()
         self._loading = loading
 
     async def start(self) -> EngineInfo:
         async with self._loading:
             return await self._worker.start()
+
+    async def restart(self) -> None:
+        await self._worker.close()
+        self._worker = self._make()
+
+    async def ping(self) -> int:
+        return self._worker.policy_version
 
     async def generate(self, request: GroupRequest) -> RoundHandle:
         summary, group = await self._worker.generate(request)
@@ -46,8 +56,11 @@ class LocalRollout:
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self._worker.connect_weights(channel)
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
-        await self._worker.stage_weights(layout)
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
+        await self._worker.stage_weights(layout, policy_version)
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        await self._worker.verify_weights(manifest)
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
         await self._worker.commit_weights(manifest)
@@ -57,6 +70,9 @@ class LocalRollout:
 
     async def resume(self) -> None:
         await self._worker.resume()
+
+    async def canary(self, request: GroupRequest) -> CanaryAnswer:
+        return await self._worker.canary(request)
 
     async def close(self) -> None:
         await self._worker.close()
@@ -72,12 +88,26 @@ class LocalShaping:
     async def start(self) -> None:
         self._role.warm_up()
 
+    async def restart(self) -> None:
+        """Nothing that could have died."""
+
+    async def ping(self) -> None:
+        """Answers as long as this process lives."""
+
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         return self._role.score(_group(round_handle))
 
     async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle:
         summary, samples = self._role.shape(tuple(_group(each) for each in rounds))
         return ShapedHandle(ref=samples, summary=summary)
+
+    async def save_groups(self, groups: tuple[ShapedHandle, ...], file: str) -> StoredFile:
+        pairs = [(each.summary, _samples(each)) for each in groups]
+        return await asyncio.to_thread(self._role.save_groups, pairs, file)
+
+    async def load_groups(self, file: str, num_groups: int) -> tuple[ShapedHandle, ...]:
+        pairs = await asyncio.to_thread(self._role.load_groups, file, num_groups)
+        return tuple(ShapedHandle(ref=samples, summary=summary) for summary, samples in pairs)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -97,6 +127,9 @@ class LocalLearner:
         async with self._loading:
             return await self._run(self._role.start)
 
+    async def ping(self) -> None:
+        """Answers as long as this process lives, also while its thread trains."""
+
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         groups = {index: _samples(handle) for index, handle in enumerate(batch)}
         return await self._run(lambda: self._role.step(plan, step, groups))
@@ -105,13 +138,23 @@ class LocalLearner:
         return await self._run(self._role.weight_layout)
 
     async def open_channel(self, num_receivers: int) -> WeightChannel:
-        return WeightChannel(backend="memory", address="", port=0, world_size=1 + num_receivers)
+        port = self._channel.open(num_receivers)
+        return WeightChannel(backend="memory", address="", port=port, world_size=1 + num_receivers)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self._run(lambda: self._role.connect_weights(channel, self._channel))
 
     async def send_weights(self, policy_version: int) -> WeightManifest:
         return await self._run(lambda: self._role.send_weights(policy_version))
+
+    async def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        return await self._run(lambda: self._role.score_canary(answers))
+
+    async def save(self, directory: str) -> tuple[StoredFile, ...]:
+        return await self._run(lambda: self._role.save(directory))
+
+    async def load(self, directory: str) -> None:
+        await self._run(lambda: self._role.load(directory))
 
     async def export(self, directory: str) -> None:
         await self._run(lambda: self._role.export(directory))
@@ -143,9 +186,9 @@ class LocalHouse:
             )
         # transformers builds a model under process-wide state: two at once in one process would spoil each other.
         loading = asyncio.Lock()
-        channel = MemoryChannel(num_receivers=recipe.rollout.num_workers)
+        channel = MemoryChannel()
         self.rollout = tuple(
-            LocalRollout(build_rollout_worker(recipe, index, channel), f"rollout-{index}", loading)
+            LocalRollout(partial(build_rollout_worker, recipe, index, channel), f"rollout-{index}", loading)
             for index in range(recipe.rollout.num_workers)
         )
         self.shaping = tuple(

@@ -1,44 +1,42 @@
-"""The run: four concurrent loops over ports, none of which knows Ray, HTTP or a tensor.
+"""The run: concurrent loops over ports, none of which knows Ray, HTTP or a tensor.
 
-    admission --> one task per group: generate (round by round) --> shape --> buffer --> learner step
-        ^                                                                                    |
-        +---- slots freed <---- version verified live <---- weight sync <--------------------+
+    groups (group_loop.py) --> buffer --> learner step --> weight sync --> version verified live --> slots freed
+        ^                                                                                                 |
+        +-------------------------------------------------------------------------------------------------+
     control: pause, resume and cancel close or open the user's gate
+    pools (pool.py): workers that die are started again, brought to the current version, and only then given work
 
 Three gates have three owners: the user's pause (control loop), the weight sync (services/weight_sync.py pauses engines
-itself), back-pressure (GroupBuffer.can_admit). A group ends trained or counted under a reason; a failed one is asked
-for again as the same group.
+itself), back-pressure (GroupBuffer.can_admit). A group ends trained or counted under a reason. The step border, when
+the learner is between two steps, is the only moment at which a checkpoint is taken.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from learner.batch_plan import BatchPlan, SampleSize, plan_batch
 from learner.config import LearnerConfig
 from rollout.buffer import BufferConfig, GroupBuffer, TakenBatch
-from rollout.plans.base import FinishedRound, Round
 from rollout.requests import GroupFactory, OpenGroup
-from rollout.selectors.base import GroupOutcome
+from services.bell import Bell
 from services.deadlines import within
 from services.evaluator import Evaluator
 from services.failures import first_cause
-from services.ports import ControlPort, LearnerPort, RolloutPort, RoundHandle, ShapedHandle, ShapingPort
-from services.reports import EvaluationReport, Intent, IntentKind, RunEvent, RunState, StepReport
+from services.group_loop import BufferedGroup, GroupLoop
+from services.pool import P, Pool, PoolConfig, RestartBudget
+from services.ports import ControlPort, LearnerPort, RolloutPort, ShapedHandle, ShapingPort
+from services.reports import Intent, IntentKind, RunEvent, RunState
 from services.run_state import Happening
+from services.run_store import RunStore
+from services.skipped_step import SkippedStep
+from services.snapshot import RunSnapshot, buffered_groups, buffered_items, open_groups
+from services.step_report import plan_step, report_step, trained_lines
 from services.stopwatch import Clock, Stopwatch
-from services.weight_sync import WeightSync
+from services.weight_sync import SyncResult, WeightSync
+from services.workers import Workers
 from shaping.errors import RunFailed
-from shaping.groups import DropReason
-from shaping.metrics import Mean, Metrics, merge_metrics, metric_values
-from shaping.records import GroupRequest
+from shaping.metrics import merge_metrics
 from shaping.training import StepResult
-
-T = TypeVar("T")
 
 MISMATCH_METRIC = "learner_logprob_difference_mean_nats"
 
@@ -53,36 +51,33 @@ class OrchestratorConfig:
 
     Args:
         evaluate_every: 0 evaluates before the first and after the last step only.
+        checkpoint_every: steps between checkpoints; 0 takes none.
+        pool: deadlines of workers.
     """
 
     buffer: BufferConfig
     learner: LearnerConfig
     seed: int
     evaluate_every: int
-    group_attempts: int
-    group_seconds: float
+    checkpoint_every: int
+    pool: PoolConfig
     step_seconds: float
+    max_worker_restarts: int
+    max_skipped_steps: int
     max_mismatch_nats: float
+    max_canary_nats: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Buffered:
-    """A shaped group waiting for the learner."""
+class Resumed:
+    """Where a run goes on: its state, and its buffered groups as `RunSnapshot.buffered` lists them."""
 
-    shaped: ShapedHandle
-    num_response_tokens: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Dropped:
-    """What is told of dropped groups beside their number."""
-
-    num_response_tokens: int = 0
-    metrics: list[Metrics] = field(default_factory=list)
+    snapshot: RunSnapshot
+    groups: tuple[ShapedHandle, ...]
 
 
 class Orchestrator:
-    """Runs one run from its first group to its last step."""
+    """Runs one run from its first group, or from a checkpoint, to its last step."""
 
     def __init__(
         self,
@@ -95,29 +90,60 @@ class Orchestrator:
         sync: WeightSync,
         evaluator: Evaluator | None,
         control: ControlPort,
+        store: RunStore,
         clock: Clock,
+        resumed: Resumed | None = None,
     ) -> None:
         self._config = config
         self._factory = factory
-        self._rollout = {port.worker_id: port for port in rollout}
-        self._shaping = {port.worker_id: port for port in shaping}
         self._learner = learner
         self._sync = sync
         self._evaluator = evaluator
         self._control = control
-        self._clock = clock
-        self._buffer: GroupBuffer[_Buffered] = GroupBuffer(config.buffer)
-        self._load: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+        self._store = store
+        self._buffer: GroupBuffer[BufferedGroup] = GroupBuffer(config.buffer)
+        self._bell = Bell()
+        self._restarts = RestartBudget(config.max_worker_restarts)
+        self._rollout = self._pool(rollout, "rollout", lambda: self._buffer.version == 0 and not self._is_busy)
+        self._workers = Workers(rollout=self._rollout, shaping=self._pool(shaping, "shaping", lambda: True))
+        self._groups = GroupLoop(
+            factory=factory,
+            workers=self._workers,
+            buffer=self._buffer,
+            bell=self._bell,
+            is_open=self._is_open,
+            write_ledger=store.write_ledger,
+            tell=self._tell,
+            attempts=config.pool.attempts,
+        )
         self._intent = Intent(generation=0, kind=IntentKind.RUN)
         self._is_busy = True
+        self._is_at_border = False
         self._paused_by: Intent | None = None
-        self._outcomes: dict[int, tuple[OpenGroup, GroupOutcome]] = {}
-        self._dropped = _Dropped()
+        self._num_skipped = 0
         self._stopwatch = Stopwatch(clock)
+        self._resumed = resumed is not None
+        if resumed is not None:
+            self._restore(resumed)
+
+    @property
+    def in_flight(self) -> tuple[OpenGroup, ...]:
+        """Groups under way, in order of admission."""
+        return tuple(self._groups.in_flight)
+
+    def _pool(self, ports: Sequence[P], role: str, joins: Callable[[], bool]) -> Pool[P]:
+        return Pool(
+            ports,
+            role=role,
+            config=self._config.pool,
+            budget=self._restarts,
+            joins_at_once=joins,
+            report=self._control.report,
+            on_change=self._bell.ring,
+        )
 
     async def run(self) -> None:
-        """All steps of the run.
+        """All steps that remain.
 
         Raises:
             RunFailed: first cause first.
@@ -126,16 +152,20 @@ class Orchestrator:
         await self._say(Happening.STARTED, "Training", RunState.RUNNING)
         try:
             async with asyncio.TaskGroup() as tasks:
-                control = tasks.create_task(self._follow_intent())
-                admission = tasks.create_task(self._admit_groups(tasks))
+                loops = [self._follow_intent(), self._say_when_drained(), self._groups.run()]
+                loops += [self._rollout.supervise(), self._workers.shaping.supervise(), self._watch_learner()]
+                beside = [tasks.create_task(loop) for loop in loops]
                 # A task like the others: a failure of the body itself would be listed after those that it causes.
                 await asyncio.wait([tasks.create_task(self._train())])
-                control.cancel()
-                admission.cancel()
+                for each in beside:
+                    each.cancel()
         except BaseExceptionGroup as failures:
             raise first_cause(failures) from failures
 
     # -- control ------------------------------------------------------------------------------------------------------
+
+    def _is_open(self) -> bool:
+        return self._intent.kind is IntentKind.RUN and not self._is_at_border
 
     async def _follow_intent(self) -> None:
         while True:
@@ -147,164 +177,129 @@ class Orchestrator:
                 self._paused_by = None
                 self._stopwatch.resume()
                 await self._say(Happening.RESUMED, "Training", RunState.RUNNING)
-            self._wake()
-            await self._report_drained()
+            self._bell.ring()
 
-    async def _report_drained(self) -> None:
+    async def _say_when_drained(self) -> None:
         """Say `paused`, once for each pause that is asked for, as soon as nothing is under way any more."""
-        is_drained = self._buffer.num_in_flight == 0 and not self._is_busy
-        if self._intent.kind is IntentKind.PAUSE and is_drained and self._paused_by != self._intent:
+        while True:
+            await self._bell.wait_until(self._is_newly_drained)
             self._paused_by = self._intent
             self._stopwatch.pause()
             waiting = self._buffer.num_buffered
             message = f"Paused at version {self._buffer.version}; {waiting} shaped groups wait"
             await self._say(Happening.DRAINED, message, RunState.PAUSED)
 
+    def _is_newly_drained(self) -> bool:
+        is_drained = self._buffer.num_in_flight == 0 and not self._is_busy
+        return self._intent.kind is IntentKind.PAUSE and is_drained and self._paused_by != self._intent
+
     async def _say(self, happening: Happening, message: str, state: RunState) -> None:
         await self._control.report(RunEvent(kind=happening.value, message=message, state=state))
 
-    def _wake(self) -> None:
-        self._changed.set()
-
-    async def _until_changed(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    # -- groups -------------------------------------------------------------------------------------------------------
-
-    async def _admit_groups(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
-            while self._intent.kind is IntentKind.RUN and self._buffer.can_admit():
-                ordinal = self._buffer.admit()
-                tasks.create_task(self._run_group(self._factory.open(ordinal)))
-            await self._until_changed()
-
-    async def _run_group(self, group: OpenGroup) -> None:
-        handles = await self._generate_rounds(group)
-        shaped = await self._ask_shaper(lambda shaper: shaper.shape(handles), "shaping", group)
-        num_tokens = sum(handle.summary.num_response_tokens for handle in handles)
-        summary = shaped.summary
-        outcome = GroupOutcome(
-            prompt_id=group.prompt.prompt_id,
-            num_correct=summary.num_correct,
-            num_scored=summary.num_scored,
-            was_trained=summary.drop is None,
-        )
-        self._outcomes[group.ordinal] = (group, outcome)
-        if summary.drop is None:
-            self._buffer.accept(group.ordinal, _Buffered(shaped=shaped, num_response_tokens=num_tokens))
-        else:
-            self._dropped.num_response_tokens += num_tokens
-            self._dropped.metrics.append(summary.metrics)
-            self._buffer.drop(group.ordinal, summary.drop.reason)
-        self._wake()
-        await self._report_drained()
-
-    async def _generate_rounds(self, group: OpenGroup) -> tuple[RoundHandle, ...]:
-        handles: list[RoundHandle] = []
-        while True:
-            planned = self._factory.next_request(group, num_rounds_done=len(handles), step=self._buffer.version)
-            if planned is None:
-                return tuple(handles)
-            plan_round, request = planned
-            handle = await self._generate(request)
-            handles.append(handle)
-            if self._factory.scores_rounds:
-                group.finished.append(await self._finished(plan_round, handle, group))
-
-    async def _finished(self, plan_round: Round, handle: RoundHandle, group: OpenGroup) -> FinishedRound:
-        outcome = await self._ask_shaper(lambda shaper: shaper.score(handle), "scoring", group)
-        rewards = np.array(outcome.rewards, dtype=np.float32)
-        return FinishedRound(round=plan_round, rewards=rewards, num_correct=outcome.num_correct)
-
-    async def _ask_shaper(self, call: Callable[[ShapingPort], Awaitable[T]], what: str, group: OpenGroup) -> T:
-        worker = self._least_loaded(self._shaping)
-        self._load[worker] += 1
-        try:
-            return await within(
-                self._config.group_seconds,
-                call(self._shaping[worker]),
-                role="shaping",
-                what=f"{what} by {worker}",
-                key="run.deadlines.group_seconds",
-                group_id=group.group_id,
-            )
-        finally:
-            self._load[worker] -= 1
-
-    async def _generate(self, request: GroupRequest) -> RoundHandle:
-        """One round on the worker with the least to do; a failed attempt goes to another worker where there is one."""
-        failed: list[str] = []
-        for attempt in range(1, self._config.group_attempts + 1):
-            worker = self._least_loaded(self._rollout, avoid=failed)
-            self._load[worker] += request.num_rollouts
-            try:
-                return await within(
-                    self._config.group_seconds,
-                    self._rollout[worker].generate(request),
-                    role="rollout",
-                    what=f"generation by {worker}",
-                    key="run.deadlines.group_seconds",
-                    group_id=request.group_id,
-                )
-            except RunFailed as failure:
-                failed.append(worker)
-                if attempt == self._config.group_attempts:
-                    raise
-                message = f"attempt {attempt} of group {request.group_id}: {failure.cause}"
-                await self._control.report(RunEvent(kind="group_retried", message=message, state=RunState.RUNNING))
-            finally:
-                self._load[worker] -= request.num_rollouts
-        raise AssertionError("group_attempts is at least 1")
-
-    def _least_loaded(self, ports: dict[str, T], avoid: Sequence[str] = ()) -> str:
-        candidates = [name for name in ports if name not in avoid] or list(ports)
-        return min(candidates, key=lambda name: self._load[name])
+    async def _tell(self, kind: str, message: str) -> None:
+        await self._control.report(RunEvent(kind=kind, message=message, state=RunState.RUNNING))
 
     # -- training -----------------------------------------------------------------------------------------------------
 
     async def _train(self) -> None:
-        await self._evaluate(0)
-        self._is_busy = False
+        first = self._buffer.version
+        if self._resumed:
+            await self._publish(first)
+        else:
+            await self._evaluate(0)
         self._stopwatch.start()
-        await self._report_drained()
-        for step in range(self._config.buffer.num_steps):
-            while self._intent.kind is not IntentKind.RUN or not self._buffer.has_batch():
-                await self._until_changed()
-            self._is_busy = True
+        self._be_busy(False)
+        for step in range(first, self._config.buffer.num_steps):
+            await self._wait_for_batch()
+            self._be_busy(True)
             await self._train_one(step)
-            self._is_busy = False
-            self._wake()
-            await self._report_drained()
+            self._be_busy(False)
+
+    def _be_busy(self, is_busy: bool) -> None:
+        self._is_busy = is_busy
+        self._bell.ring()
+
+    async def _wait_for_batch(self) -> None:
+        """Until there is a batch and no pause; engines that were started again are brought up to date meanwhile."""
+        while True:
+            await self._bell.wait_until(lambda: self._has_work() or bool(self._rollout.behind))
+            if self._has_work():
+                return
+            self._be_busy(True)
+            await self._catch_up()
+            self._be_busy(False)
+
+    def _has_work(self) -> bool:
+        return self._intent.kind is IntentKind.RUN and self._buffer.has_batch()
 
     async def _train_one(self, step: int) -> None:
         watch = self._stopwatch
         watch.mark("wait_batch")
         batch = self._buffer.take()
-        dropped = self._take_dropped()
-        plan = self._plan(batch, step)
+        dropped = self._groups.take_dropped()
+        result = await self._step(batch, step)
+        watch.mark("train")
+        self._check_mismatch(result)
+        synced = await self._publish(result.policy_version)
+        watch.mark("weight_sync")
+        self._groups.settle()
+        is_last = step + 1 == self._config.buffer.num_steps
+        if is_last or _is_due(step + 1, self._config.evaluate_every):
+            await self._evaluate(result.policy_version)
+        watch.mark("evaluation")
+        is_saved = bool(self._config.checkpoint_every) and (is_last or _is_due(step + 1, self._config.checkpoint_every))
+        self._is_at_border = is_saved
+        self._buffer.release(result.policy_version)
+        for line in trained_lines(batch, result):
+            self._store.write_ledger(line)
+        self._bell.ring()
+        metrics = {**synced.metrics(), "learner_skipped_steps_count": float(bool(result.skipped))}
+        phases, step_seconds = watch.lap()
+        report = report_step(
+            batch,
+            dropped,
+            result,
+            total_steps=self._config.buffer.num_steps,
+            metrics=metrics,
+            phases=phases,
+            step_seconds=step_seconds,
+            elapsed_seconds=watch.elapsed,
+        )
+        await self._control.report(report)
+        if is_saved:
+            await self._save(report.metrics)
+
+    async def _step(self, batch: TakenBatch[BufferedGroup], step: int) -> StepResult:
         shaped = tuple(item.shaped for item in batch.items)
         result = await within(
             self._config.step_seconds,
-            self._learner.step(shaped, plan, step),
+            self._learner.step(
+                shaped, plan_step(batch.items, self._config.learner, seed=self._config.seed, step=step), step
+            ),
             role="learner",
             what=f"step {step + 1}",
             key="run.deadlines.step_seconds",
         )
-        watch.mark("train")
-        self._check_mismatch(result)
-        await self._sync.publish(result.policy_version)
-        watch.mark("weight_sync")
-        self._settle()
-        is_last = step + 1 == self._config.buffer.num_steps
-        every = self._config.evaluate_every
-        if is_last or (every and (step + 1) % every == 0):
-            await self._evaluate(result.policy_version)
-        watch.mark("evaluation")
-        self._buffer.release(result.policy_version)
-        self._wake()
-        phases, step_seconds = watch.lap()
-        await self._control.report(self._step_report(batch, dropped, result, phases, step_seconds))
+        if result.skipped:
+            await self._count_skipped(batch, result)
+        return result
+
+    async def _count_skipped(self, batch: TakenBatch[BufferedGroup], result: StepResult) -> None:
+        """A step that could not be trained costs one of the budget; its groups are kept for `lessrl replay`.
+
+        Raises:
+            RunFailed: the budget is spent.
+        """
+        self._num_skipped += 1
+        step, cause = result.policy_version, result.skipped
+        skipped = SkippedStep(step=step, cause=cause, lines=tuple(trained_lines(batch, result)))
+        kept = await self._store.keep_skipped(skipped, tuple(item.shaped for item in batch.items), self._workers)
+        limit = self._config.max_skipped_steps
+        message = f"step {step} was skipped: {cause}; its groups are in {kept} (lessrl replay)"
+        if self._num_skipped > limit:
+            count = f"{self._num_skipped} steps were skipped, {limit} may be (run.max_skipped_steps)"
+            raise RunFailed(role="learner", cause=f"{count}; the last: {message}")
+        await self._tell("step_skipped", message)
 
     def _check_mismatch(self, result: StepResult) -> None:
         """Refuse to go on from samples of another policy than the learner's: stale or different weights somewhere."""
@@ -318,70 +313,82 @@ class Orchestrator:
 
     async def _evaluate(self, policy_version: int) -> None:
         if self._evaluator is not None:
-            report: EvaluationReport = await self._evaluator.evaluate(policy_version)
-            await self._control.report(report)
+            await self._control.report(await self._evaluator.evaluate(policy_version, self._workers))
 
-    def _take_dropped(self) -> _Dropped:
-        """Groups dropped since the last batch, counted with the step whose batch they were sampled for."""
-        dropped, self._dropped = self._dropped, _Dropped()
-        return dropped
+    async def _watch_learner(self) -> None:
+        """A learner that died or hangs ends this process of the run; the next one goes on from the last checkpoint."""
+        seconds = self._config.pool.heartbeat_seconds
+        while True:
+            await asyncio.sleep(seconds)
+            key = "run.deadlines.heartbeat_seconds"
+            await within(seconds, self._learner.ping(), role="learner", what="a heartbeat of the learner", key=key)
 
-    def _plan(self, batch: TakenBatch[_Buffered], step: int) -> BatchPlan:
-        sizes = [
-            SampleSize(
-                group_index=index,
-                sample_index=size.sample_index,
-                num_tokens=size.num_tokens,
-                num_valid_tokens=size.num_valid_tokens,
-            )
-            for index, item in enumerate(batch.items)
-            for size in item.shaped.summary.samples
-        ]
-        if not sizes:
-            # Every group was dropped: a step without updates, so that versions and steps stay in step.
-            return BatchPlan(mini_batches=())
-        learner = self._config.learner
-        return plan_batch(
-            sizes,
-            num_ranks=learner.num_ranks,
-            mini_batch_groups=learner.mini_batch_groups,
-            num_epochs=learner.num_epochs,
-            micro_batch_tokens=learner.micro_batch_tokens,
-            layout=learner.layout,
-            seed=self._config.seed * 1_000_003 + step,
+    # -- weights ------------------------------------------------------------------------------------------------------
+
+    async def _publish(self, version: int) -> SyncResult:
+        """Bring every engine to the learner's weights; waits for a restart where none could take them."""
+        while True:
+            await self._bell.wait_until(lambda: bool(self._rollout.serving or self._rollout.behind))
+            result = await self._sync_with((*self._rollout.serving, *self._rollout.behind), version)
+            self._rollout.serve_only(result.live)
+            if result.live:
+                return result
+
+    async def _catch_up(self) -> None:
+        """Bring engines that were started again to the live version; the others go on sampling."""
+        result = await self._sync_with(self._rollout.behind, self._buffer.version)
+        self._rollout.admit(result.live)
+
+    async def _sync_with(self, engines: Sequence[RolloutPort], version: int) -> SyncResult:
+        result = await self._sync.publish(version, engines)
+        for each in result.left_out:
+            self._rollout.leave_out(each.worker_id, str(each))
+        found, limit = result.canary_difference_nats, self._config.max_canary_nats
+        if found is not None and found > limit:
+            message = f"engines and learner differ by {found:.3g} nats on the canary prompt at version {version}"
+            await self._tell("canary_alarm", f"{message}, at most {limit:g} is expected (run.max_canary_nats)")
+        return result
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    async def _save(self, metrics: dict[str, float]) -> None:
+        # Once more: what ended since then would otherwise have to be part of the state.
+        self._groups.settle()
+        waiting = self._buffer.waiting()
+        snapshot = self._snapshot(waiting)
+        draft = self._store.begin(snapshot)
+        self._is_at_border = False
+        self._bell.ring()
+        await draft.finish(tuple(item.shaped for _, item in waiting), metrics, self._workers)
+        self._stopwatch.mark("checkpoint")
+
+    def _snapshot(self, waiting: Sequence[tuple[int, BufferedGroup]]) -> RunSnapshot:
+        dropped = self._groups.dropped
+        return RunSnapshot(
+            version=self._buffer.version,
+            buffer=self._buffer.state(),
+            factory=self._factory.state(),
+            in_flight=open_groups(self._groups.in_flight),
+            buffered=buffered_groups(waiting),
+            dropped_tokens=dropped.num_response_tokens,
+            dropped_metrics=merge_metrics(dropped.metrics),
+            elapsed_s=self._stopwatch.elapsed,
+            num_worker_restarts=self._restarts.spent,
+            num_skipped_steps=self._num_skipped,
         )
 
-    def _settle(self) -> None:
-        """Tell selector and plan what the groups of this step taught, in order, so that timing decides nothing."""
-        for ordinal in sorted(self._outcomes):
-            group, outcome = self._outcomes[ordinal]
-            self._factory.settle(group, outcome)
-        self._outcomes.clear()
+    def _restore(self, resumed: Resumed) -> None:
+        saved = resumed.snapshot
+        self._factory.restore(saved.factory)
+        self._buffer.restore(saved.buffer, buffered_items(saved.buffered, resumed.groups))
+        for each in saved.in_flight:
+            self._groups.reopen(each.ordinal, each.prompt_id, each.visit)
+        self._groups.restore_dropped(saved.dropped_tokens, saved.dropped_metrics)
+        self._restarts.spent = saved.num_worker_restarts
+        self._num_skipped = saved.num_skipped_steps
+        self._stopwatch.go_on_from(saved.elapsed_s)
+        self._rollout.hold_back()
 
-    def _step_report(
-        self,
-        batch: TakenBatch[_Buffered],
-        dropped: _Dropped,
-        result: StepResult,
-        phases: dict[str, float],
-        step_seconds: float,
-    ) -> StepReport:
-        shaped = [item.shaped.summary for item in batch.items]
-        staleness = [Mean(result.policy_version - 1 - each.min_policy_version, 1) for each in shaped]
-        merged = merge_metrics([*(each.metrics for each in shaped), *dropped.metrics])
-        metrics = metric_values({**merged, **merge_metrics({"learner_staleness_versions": each} for each in staleness)})
-        metrics.update(result.metrics)
-        num_tokens = sum(item.num_response_tokens for item in batch.items) + dropped.num_response_tokens
-        groups = {"trained": len(batch.items)}
-        groups.update({f"dropped_{reason.value}": batch.dropped[reason] for reason in DropReason})
-        return StepReport(
-            step=result.policy_version,
-            total_steps=self._config.buffer.num_steps,
-            policy_version=result.policy_version,
-            metrics=metrics,
-            phase_seconds=phases,
-            step_seconds=step_seconds,
-            groups=groups,
-            num_response_tokens=num_tokens,
-            elapsed_seconds=self._stopwatch.elapsed,
-        )
+
+def _is_due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.buffer import BufferConfig
+from services.lora_plan import num_adapter_parameters
 from services.plugins import check_conflicts, load_plugins
 from services.recipe import Recipe
 from shaping.components import Component
@@ -60,12 +61,14 @@ class RunPlan:
     max_staleness: int
     max_groups_in_system: int
     max_attempts_per_step: int
+    at_attempt_cap: str
     num_rollout_workers: int
     num_shaping_workers: int
     num_learner_ranks: int
     total_cpus: float
     total_gpus: float
     num_parameters: int | None
+    num_trained_parameters: int | None
     rollout_weight_bytes: int | None
     learner_state_bytes: int | None
     signals: tuple[str, ...]
@@ -92,6 +95,7 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
     needed = check_signals(recipe, components)
     forced = check_conflicts(recipe)
     facts = model_facts(recipe)
+    adapters = num_adapter_parameters(recipe)
     sequence = recipe.max_sequence_tokens
     check_model(recipe, facts, sequence)
     rollouts = recipe.rollout.groups_per_step * recipe.rollout.group_size
@@ -117,14 +121,16 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
             (recipe.run.max_staleness + 1) * recipe.rollout.groups_per_step, buffer.max_buffered_groups
         ),
         max_attempts_per_step=buffer.max_attempts_per_step,
+        at_attempt_cap=buffer.at_cap,
         num_rollout_workers=recipe.rollout.num_workers,
         num_shaping_workers=recipe.cluster.num_shaping_workers,
         num_learner_ranks=recipe.learner.num_ranks,
         total_cpus=cpus,
         total_gpus=gpus,
         num_parameters=facts.num_parameters if facts else None,
+        num_trained_parameters=_num_trained(recipe, facts, adapters),
         rollout_weight_bytes=_rollout_bytes(recipe, facts),
-        learner_state_bytes=_learner_bytes(recipe, facts),
+        learner_state_bytes=_learner_bytes(recipe, facts, adapters),
         signals=tuple(sorted(needed)),
         warnings=(*forced, *_warnings(recipe, facts, sequence)),
     )
@@ -185,6 +191,7 @@ def buffer_config(recipe: Recipe) -> BufferConfig:
         num_steps=run.steps,
         max_buffered_groups=room,
         max_attempts_per_step=math.ceil(run.max_attempts_per_step * groups),
+        at_cap=run.at_attempt_cap,
     )
 
 
@@ -306,12 +313,22 @@ def _rollout_bytes(recipe: Recipe, facts: ModelFacts | None) -> int | None:
     return facts.num_parameters * width // recipe.rollout.engine.tensor_parallel_size
 
 
-def _learner_bytes(recipe: Recipe, facts: ModelFacts | None) -> int | None:
-    """Parameters, gradients and Adam's two moments of one rank; bfloat16 keeps a float32 master beside them."""
-    if facts is None:
+def _num_trained(recipe: Recipe, facts: ModelFacts | None, adapters: int | None) -> int | None:
+    if recipe.learner.lora.rank:
+        return adapters
+    return facts.num_parameters if facts else None
+
+
+def _learner_bytes(recipe: Recipe, facts: ModelFacts | None, adapters: int | None) -> int | None:
+    """One rank's parameters, and of those that train gradients and Adam's two moments; bfloat16 keeps a float32 master
+    beside them.
+    """
+    trained = _num_trained(recipe, facts, adapters)
+    if facts is None or trained is None:
         return None
-    working = 4 + 4 if recipe.learner.dtype == "float32" else 2 + 4 + 4
-    return facts.num_parameters * (working + ADAM_STATE_BYTES) // recipe.learner.num_ranks
+    width, working = (4, 4) if recipe.learner.dtype == "float32" else (2, 4 + 4)
+    total = facts.num_parameters + (adapters or 0)
+    return (total * width + trained * (working + ADAM_STATE_BYTES)) // recipe.learner.num_ranks
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

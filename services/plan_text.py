@@ -5,6 +5,7 @@ import textwrap
 from services.plan import RunPlan
 
 WIDTH = 120
+AT_CAP = {"train_smaller": "trains what it has", "wait": "says so and goes on", "stop": "ends the run"}
 
 
 def plan_text(plan: RunPlan) -> str:
@@ -25,7 +26,7 @@ def plan_text(plan: RunPlan) -> str:
         (
             "groups",
             f"at most {plan.max_groups_in_system} generated or waiting at a time, "
-            f"{plan.max_attempts_per_step} sampled for one step before it trains what it has",
+            f"{plan.max_attempts_per_step} sampled for one step before it {AT_CAP[plan.at_attempt_cap]}",
         ),
         (
             "actors",
@@ -36,7 +37,7 @@ def plan_text(plan: RunPlan) -> str:
             "memory",
             f"{_bytes(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
             f"{_bytes(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
-            f"({_count(plan.num_parameters)} parameters)",
+            f"({_parameters(plan)})",
         ),
         ("signals", ", ".join(plan.signals) or "none"),
         *(("note", warning) for warning in plan.warnings),
@@ -46,6 +47,12 @@ def plan_text(plan: RunPlan) -> str:
         first, rest = f"  {name:<12}", " " * 14
         lines += textwrap.wrap(words, width=WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False)
     return "\n".join(lines)
+
+
+def _parameters(plan: RunPlan) -> str:
+    if plan.num_trained_parameters == plan.num_parameters:
+        return f"{_count(plan.num_parameters)} parameters"
+    return f"{_count(plan.num_parameters)} parameters, {_count(plan.num_trained_parameters)} in adapters train"
 
 
 def _staleness(bound: int) -> str:

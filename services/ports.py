@@ -14,7 +14,8 @@ from services.reports import Intent, RunReport
 from shaping.groups import Drop
 from shaping.metrics import Metric
 from shaping.records import GroupRequest
-from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
 
 Ref = object
 
@@ -67,17 +68,33 @@ class RolloutPort(Protocol):
 
     async def start(self) -> EngineInfo: ...
 
+    async def restart(self) -> None:
+        """End the process, if it lives, and make a new one, not started. Calls under way fail."""
+        ...
+
+    async def ping(self) -> int:
+        """The policy version that the engine serves."""
+        ...
+
     async def generate(self, request: GroupRequest) -> RoundHandle: ...
 
-    async def connect_weights(self, channel: WeightChannel) -> None: ...
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        """Join a weight channel; an earlier one is left."""
+        ...
 
-    async def stage_weights(self, layout: WeightLayout) -> None: ...
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None: ...
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        """Raises EngineRefused unless the engine's own checksums of what is staged agree."""
+        ...
 
     async def commit_weights(self, manifest: WeightManifest) -> None: ...
 
     async def discard_staged_weights(self) -> None: ...
 
     async def resume(self) -> None: ...
+
+    async def canary(self, request: GroupRequest) -> CanaryAnswer: ...
 
     async def close(self) -> None: ...
 
@@ -89,9 +106,27 @@ class ShapingPort(Protocol):
 
     async def start(self) -> None: ...
 
+    async def restart(self) -> None:
+        """End the process, if it lives, and make a new one, not started. Calls under way fail."""
+        ...
+
+    async def ping(self) -> None: ...
+
     async def score(self, round_handle: RoundHandle) -> RoundOutcome: ...
 
     async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle: ...
+
+    async def save_groups(self, groups: tuple[ShapedHandle, ...], file: str) -> StoredFile:
+        """Write groups to a new file, with everything that `load_groups` needs."""
+        ...
+
+    async def load_groups(self, file: str, num_groups: int) -> tuple[ShapedHandle, ...]:
+        """Read what `save_groups` wrote, in order.
+
+        Raises:
+            CheckpointError: damaged, or another number of groups.
+        """
+        ...
 
     async def close(self) -> None: ...
 
@@ -103,17 +138,43 @@ class LearnerPort(Protocol):
         """Load on every rank; returns one line that describes the group."""
         ...
 
+    async def ping(self) -> None:
+        """Answers when every rank does."""
+        ...
+
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult: ...
 
     async def weight_layout(self) -> WeightLayout: ...
 
     async def open_channel(self, num_receivers: int) -> WeightChannel:
-        """An address that receivers can join; `connect_weights` then joins as sender."""
+        """A new address that receivers can join; `connect_weights` then joins as sender."""
         ...
 
-    async def connect_weights(self, channel: WeightChannel) -> None: ...
+    async def connect_weights(self, channel: WeightChannel) -> None:
+        """Join a weight channel; an earlier one is closed."""
+        ...
 
     async def send_weights(self, policy_version: int) -> WeightManifest: ...
+
+    async def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        """Largest |learner - engine| log-prob over all tokens of the answers, nats."""
+        ...
+
+    async def save(self, directory: str) -> tuple[StoredFile, ...]:
+        """Write what `load` needs to go on bit for bit; every rank writes its part.
+
+        Raises:
+            CheckpointError: a file could not be written.
+        """
+        ...
+
+    async def load(self, directory: str) -> None:
+        """Restore what `save` wrote, into a started learner.
+
+        Raises:
+            CheckpointError: a file is missing, or the learner is another one.
+        """
+        ...
 
     async def export(self, directory: str) -> None: ...
 

@@ -5,19 +5,20 @@ anything else as RunFailed with its first cause.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from learner.batch_plan import BatchPlan
 from rollout.engine import EngineInfo
 from services.ports import RoundHandle, RoundOutcome, ShapedHandle
 from services.reports import Intent, RunReport
-from shaping.errors import LessrlError, RunFailed
+from shaping.errors import GroupLost, LessrlError, RoleDied, RunFailed
 from shaping.records import GroupRequest
-from shaping.training import StepResult, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
 
 CLOSE_SECONDS = 5.0
 
@@ -27,6 +28,8 @@ async def result(reference: Any, role: str, group_id: str = "") -> Any:
 
     Raises:
         LessrlError: raised by the actor on purpose, as it was.
+        RoleDied: its process ended.
+        GroupLost: what it was to work on is gone with a node.
         RunFailed: anything else, with its first cause.
     """
     try:
@@ -35,9 +38,13 @@ async def result(reference: Any, role: str, group_id: str = "") -> Any:
         cause = first_remote_cause(error)
         if isinstance(cause, LessrlError):
             raise cause from error
+        if isinstance(cause, ObjectLostError):
+            raise GroupLost(role=role, cause=f"its arrays are lost: {_line(cause)}", group_id=group_id) from error
         raise RunFailed(role=role, cause=f"{type(cause).__name__}: {_line(cause)}", group_id=group_id) from error
     except RayActorError as error:
-        raise RunFailed(role=role, cause=f"its process ended: {_line(error)}", group_id=group_id) from error
+        raise RoleDied(role=role, cause=f"its process ended: {_line(error)}", group_id=group_id) from error
+    except ObjectLostError as error:
+        raise GroupLost(role=role, cause=f"its arrays are lost: {_line(error)}", group_id=group_id) from error
     except RayError as error:
         raise RunFailed(role=role, cause=f"{type(error).__name__}: {_line(error)}", group_id=group_id) from error
 
@@ -57,55 +64,91 @@ def _line(error: BaseException) -> str:
 class RayRollout:
     """RolloutPort over one RolloutActor."""
 
-    def __init__(self, actor: Any, worker_id: str) -> None:
+    def __init__(self, make: Callable[[], Any], worker_id: str) -> None:
         self.worker_id = worker_id
-        self._actor = actor
+        self._make = make
+        self.actor = make()
 
     async def start(self) -> EngineInfo:
-        info: EngineInfo = await result(self._actor.start.remote(), "rollout")
+        info: EngineInfo = await result(self.actor.start.remote(), "rollout")
         return info
 
+    async def restart(self) -> None:
+        kill([self.actor])
+        self.actor = self._make()
+
+    async def ping(self) -> int:
+        version: int = await result(self.actor.ping.remote(), "rollout")
+        return version
+
     async def generate(self, request: GroupRequest) -> RoundHandle:
-        summary, group = self._actor.generate.remote(request)
+        summary, group = self.actor.generate.remote(request)
         return RoundHandle(ref=group, summary=await result(summary, "rollout", request.group_id))
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        await result(self._actor.connect_weights.remote(channel), "rollout")
+        await result(self.actor.connect_weights.remote(channel), "rollout")
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
-        await result(self._actor.stage_weights.remote(layout), "rollout")
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
+        await result(self.actor.stage_weights.remote(layout, policy_version), "rollout")
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        await result(self.actor.verify_weights.remote(manifest), "rollout")
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
-        await result(self._actor.commit_weights.remote(manifest), "rollout")
+        await result(self.actor.commit_weights.remote(manifest), "rollout")
 
     async def discard_staged_weights(self) -> None:
-        await result(self._actor.discard_staged_weights.remote(), "rollout")
+        await result(self.actor.discard_staged_weights.remote(), "rollout")
 
     async def resume(self) -> None:
-        await result(self._actor.resume.remote(), "rollout")
+        await result(self.actor.resume.remote(), "rollout")
+
+    async def canary(self, request: GroupRequest) -> CanaryAnswer:
+        answer: CanaryAnswer = await result(self.actor.canary.remote(request), "rollout")
+        return answer
 
     async def close(self) -> None:
-        await close_politely([self._actor])
+        await close_politely([self.actor])
 
 
 class RayShaping:
     """ShapingPort over one ShapingActor."""
 
-    def __init__(self, actor: Any, worker_id: str) -> None:
+    def __init__(self, make: Callable[[], Any], worker_id: str) -> None:
         self.worker_id = worker_id
-        self._actor = actor
+        self._make = make
+        self.actor = make()
 
     async def start(self) -> None:
-        await result(self._actor.start.remote(), "shaping")
+        await result(self.actor.start.remote(), "shaping")
+
+    async def restart(self) -> None:
+        kill([self.actor])
+        self.actor = self._make()
+
+    async def ping(self) -> None:
+        await result(self.actor.ping.remote(), "shaping")
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         group_id = round_handle.summary.group_id
-        outcome: RoundOutcome = await result(self._actor.score.remote(round_handle.ref), "shaping", group_id)
+        outcome: RoundOutcome = await result(self.actor.score.remote(round_handle.ref), "shaping", group_id)
         return outcome
 
     async def shape(self, rounds: tuple[RoundHandle, ...]) -> ShapedHandle:
-        summary, samples = self._actor.shape.remote(*(each.ref for each in rounds))
+        summary, samples = self.actor.shape.remote(*(each.ref for each in rounds))
         return ShapedHandle(ref=samples, summary=await result(summary, "shaping", rounds[0].summary.group_id))
+
+    async def save_groups(self, groups: tuple[ShapedHandle, ...], file: str) -> StoredFile:
+        summaries, samples = tuple(each.summary for each in groups), (each.ref for each in groups)
+        stored: StoredFile = await result(self.actor.save_groups.remote(file, summaries, *samples), "shaping")
+        return stored
+
+    async def load_groups(self, file: str, num_groups: int) -> tuple[ShapedHandle, ...]:
+        # One object per group, owned by this process: they outlive the actor that read them.
+        loading = self.actor.load_groups.options(num_returns=1 + num_groups).remote(file, num_groups)
+        summaries, *samples = loading if num_groups else [loading]
+        pairs = zip(await result(summaries, "shaping"), samples, strict=True)
+        return tuple(ShapedHandle(ref=ref, summary=summary) for summary, ref in pairs)
 
     async def close(self) -> None:
         """Nothing to save: the house ends the process."""
@@ -115,44 +158,58 @@ class RayLearner:
     """LearnerPort over the LearnerActors of all ranks. Each rank is sent only the groups that its part names."""
 
     def __init__(self, actors: Sequence[Any], channel_backend: str) -> None:
-        self._actors = tuple(actors)
+        self.actors = tuple(actors)
         self._channel_backend = channel_backend
 
     async def start(self) -> str:
-        address, port = await result(self._actors[0].free_address.remote(), "learner")
-        descriptions = await self._all([actor.start.remote(address, port) for actor in self._actors])
-        return f"{len(self._actors)} ranks, {descriptions[0]}"
+        address, port = await result(self.actors[0].free_address.remote(), "learner")
+        descriptions = await self._all([actor.start.remote(address, port) for actor in self.actors])
+        return f"{len(self.actors)} ranks, {descriptions[0]}"
+
+    async def ping(self) -> None:
+        await self._all([actor.ping.remote() for actor in self.actors])
 
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         calls = []
-        for rank, actor in enumerate(self._actors):
+        for rank, actor in enumerate(self.actors):
             indices = groups_of_rank(plan, rank)
             calls.append(actor.step.remote(plan, step, indices, *(batch[index].ref for index in indices)))
         results: list[StepResult] = await self._all(calls)
         return results[0]
 
     async def weight_layout(self) -> WeightLayout:
-        layout: WeightLayout = await result(self._actors[0].weight_layout.remote(), "learner")
+        layout: WeightLayout = await result(self.actors[0].weight_layout.remote(), "learner")
         return layout
 
     async def open_channel(self, num_receivers: int) -> WeightChannel:
-        address, port = await result(self._actors[0].free_address.remote(), "learner")
+        address, port = await result(self.actors[0].free_address.remote(), "learner")
         return WeightChannel(backend=self._channel_backend, address=address, port=port, world_size=1 + num_receivers)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        await self._all([actor.connect_weights.remote(channel) for actor in self._actors])
+        await self._all([actor.connect_weights.remote(channel) for actor in self.actors])
 
     async def send_weights(self, policy_version: int) -> WeightManifest:
         manifests: list[WeightManifest] = await self._all(
-            [actor.send_weights.remote(policy_version) for actor in self._actors]
+            [actor.send_weights.remote(policy_version) for actor in self.actors]
         )
         return manifests[0]
 
+    async def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        differences: list[float] = await self._all([actor.score_canary.remote(answers) for actor in self.actors])
+        return differences[0]
+
+    async def save(self, directory: str) -> tuple[StoredFile, ...]:
+        files: list[tuple[StoredFile, ...]] = await self._all([actor.save.remote(directory) for actor in self.actors])
+        return files[0]
+
+    async def load(self, directory: str) -> None:
+        await self._all([actor.load.remote(directory) for actor in self.actors])
+
     async def export(self, directory: str) -> None:
-        await self._all([actor.export.remote(directory) for actor in self._actors])
+        await self._all([actor.export.remote(directory) for actor in self.actors])
 
     async def close(self) -> None:
-        await close_politely(self._actors)
+        await close_politely(self.actors)
 
     async def _all(self, references: Sequence[Any]) -> list[Any]:
         """All ranks, or the first failure of any: a rank that failed leaves the others waiting in a collective."""
@@ -164,6 +221,10 @@ class RayControl:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+
+    async def remember(self, reports: Sequence[RunReport]) -> None:
+        """Give the control plane what an earlier process of this run reported."""
+        await result(self._actor.remember.remote(reports), "orchestrator")
 
     async def report(self, report: RunReport) -> None:
         await result(self._actor.report.remote(report), "orchestrator")

@@ -55,6 +55,7 @@ _PHASE_STYLES = {
     "train": ("learner", BLUE),
     "weight_sync": ("weights to engines", ORANGE),
     "evaluation": ("held-out evaluation", PURPLE),
+    "checkpoint": ("checkpoint", GREEN),
     "other": ("other", GREY),
 }
 

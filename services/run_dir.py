@@ -2,37 +2,48 @@
 
 recipe.yaml     the resolved recipe, every default written out
 metrics.jsonl   one JSON object per report, in order; `kind` says which: event, step, evaluation
+ledger.jsonl    one JSON object per group that ended: trained, or dropped and why
 groups.jsonl    the first groups of each step, token by token (`run.dump_groups_per_step`), for `lessrl explain`
+checkpoints/    what the run can go on from
 summary.json    written once, at the end
 report.png      the curves
 README.txt      how to look further
+run_id          of the run, the same for every process that goes on with it
 logs/           what the parts of the run log
+
+Files that are appended to grow with the run. A process that goes on from a checkpoint first cuts them back to what they
+were at that moment: each step, and each group, is in them once.
 """
 
+import fcntl
 import json
-import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from services.history import RunSummary
-from services.reports import EvaluationReport, RunDescription, RunReport, StepReport
-from shaping.errors import UserError
+from services.durable_files import replace_file, sync
+from services.history import RunHistory, RunSummary
+from services.ledger import LedgerLine
+from services.plain_data import plain_data
+from services.report_lines import read_report, report_line
+from services.reports import RunDescription, RunReport
+from shaping.errors import CheckpointError, UserError
 
 METRICS_FILE = "metrics.jsonl"
+LEDGER_FILE = "ledger.jsonl"
 SUMMARY_FILE = "summary.json"
 GROUPS_FILE = "groups.jsonl"
 RECIPE_FILE = "recipe.yaml"
 REPORT_FILE = "report.png"
 README_FILE = "README.txt"
+RUN_ID_FILE = "run_id"
 LOGS_DIR = "logs"
+CHECKPOINTS_DIR = "checkpoints"
+APPENDED_FILES = (METRICS_FILE, LEDGER_FILE, GROUPS_FILE)
 MAX_SAME_NAME = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -90,16 +101,80 @@ def _make_explicit(path: Path) -> Path:
     return path.resolve()
 
 
+def read_run_id(run_dir: Path) -> str:
+    """Of the run whose directory this is.
+
+    Raises:
+        UserError: it is no run's directory.
+    """
+    try:
+        return (run_dir / RUN_ID_FILE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"a run's directory must hold the file {RUN_ID_FILE}, found none that can be read ({run_dir}); name the "
+            "directory that `lessrl train` made"
+        ) from error
+
+
+def reopen_run_dir(run_dir: Path, *, logs: Mapping[str, int]) -> None:
+    """Take the files of a run back to the moment of a checkpoint; its summary goes, as the run has not ended.
+
+    Args:
+        logs: of the checkpoint's manifest; empty to begin from nothing.
+    Raises:
+        CheckpointError: metrics.jsonl or ledger.jsonl is shorter than it was at that moment, and nothing is cut; or a
+            file cannot be cut.
+    """
+    if unknown := sorted(set(logs) - set(APPENDED_FILES)):
+        raise CheckpointError(
+            f"a manifest must name the files {', '.join(APPENDED_FILES)}, found {unknown} ({run_dir})"
+        )
+    sizes = {name: path.stat().st_size for name in APPENDED_FILES if (path := run_dir / name).exists()}
+    for name in (METRICS_FILE, LEDGER_FILE):
+        found, least = sizes.get(name, 0), logs.get(name, 0)
+        if found < least:
+            raise CheckpointError(
+                f"{name} must hold the {least} bytes that it had at the checkpoint, found {found} ({run_dir}); put the "
+                "file back"
+            )
+    try:
+        for name, size in sizes.items():
+            if size > logs.get(name, 0):
+                os.truncate(run_dir / name, logs.get(name, 0))
+                sync(run_dir / name)
+        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"a run's files must be writable, found {error.strerror} ({run_dir})") from error
+
+
+def read_history(run_dir: Path, description: RunDescription) -> RunHistory:
+    """All that a run has reported, out of its metrics.jsonl.
+
+    Raises:
+        CheckpointError: a line that this version of lessrl did not write.
+    """
+    history, path = RunHistory(description=description), run_dir / METRICS_FILE
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            history.add(read_report(line, f"line {number} of {path}"))
+    return history
+
+
 class RunFiles:
-    """Writes the files of a run as it goes; a killed run leaves every line that was reported."""
+    """Writes the files of a run as it goes; a killed run leaves every line that was reported.
+
+    A run that goes on finds its own lines there and writes behind them, see `reopen_run_dir`.
+    """
 
     def __init__(self, run_dir: Path, description: RunDescription, *, api_address: str) -> None:
         self.run_dir = run_dir
         (run_dir / LOGS_DIR).mkdir(exist_ok=True)
-        recipe = yaml.safe_dump(_plain(description.recipe), sort_keys=False, allow_unicode=True)
-        _write_whole(run_dir / RECIPE_FILE, recipe)
-        _write_whole(run_dir / README_FILE, _readme(description, api_address))
+        recipe = yaml.safe_dump(plain_data(description.recipe), sort_keys=False, allow_unicode=True)
+        replace_file(run_dir / RECIPE_FILE, recipe.encode())
+        replace_file(run_dir / RUN_ID_FILE, f"{description.run_id}\n".encode())
+        replace_file(run_dir / README_FILE, _readme(description, api_address).encode())
         self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8")
+        self._ledger = (run_dir / LEDGER_FILE).open("a", encoding="utf-8")
 
     def write(self, report: RunReport, *, at: float) -> None:
         """Append one report.
@@ -107,52 +182,45 @@ class RunFiles:
         Args:
             at: seconds since the epoch.
         """
-        line = json.dumps(_record(report, at), allow_nan=False)
-        self._metrics.write(line + "\n")
+        self._metrics.write(report_line(report, at=at) + "\n")
         self._metrics.flush()
+
+    def write_ledger(self, lines: Iterable[LedgerLine]) -> None:
+        """Append groups that have ended."""
+        self._ledger.writelines(json.dumps(asdict(each)) + "\n" for each in lines)
+        self._ledger.flush()
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes of each file that is appended to, by name, for the manifest of a checkpoint: whole lines, on the disk.
+
+        Raises:
+            CheckpointError: the disk did not take them.
+        """
+        found = dict.fromkeys(APPENDED_FILES, 0)
+        for name in APPENDED_FILES:
+            path = self.run_dir / name
+            try:
+                with path.open("rb") as file:
+                    # Shaping workers append to groups.jsonl, each whole line under the file's lock.
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                    os.fsync(file.fileno())
+                    found[name] = os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CheckpointError(f"{name} must be on the disk, found {error.strerror} ({path})") from error
+        return found
 
     def finish(self, summary: RunSummary) -> None:
         """Write the summary and close; a reader sees all of it or nothing."""
-        _write_whole(self.run_dir / SUMMARY_FILE, json.dumps(_plain(summary.as_dict()), indent=2) + "\n")
+        text = json.dumps(plain_data(summary.as_dict()), indent=2) + "\n"
+        replace_file(self.run_dir / SUMMARY_FILE, text.encode())
         self.close()
 
     def close(self) -> None:
         """Stop writing reports; a second close does nothing."""
         self._metrics.close()
-
-
-def _record(report: RunReport, at: float) -> dict[str, Any]:
-    time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    plain = _plain(asdict(report))
-    if isinstance(report, StepReport):
-        return {"kind": "step", "time": time, **plain}
-    if isinstance(report, EvaluationReport):
-        return {"kind": "evaluation", "time": time, **plain}
-    event = plain.pop("kind")
-    return {"kind": "event", "time": time, "event": event, **plain}
-
-
-def _plain(value: Any) -> Any:
-    """What JSON and YAML hold: enums by value, tuples as lists, null for a number that is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    if isinstance(value, Enum):
-        return _plain(value.value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a file so that a reader, or a crash, finds the old or the new one, never half."""
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+        self._ledger.close()
 
 
 def _readme(description: RunDescription, api_address: str) -> str:
@@ -164,7 +232,9 @@ seed {description.seed}, {description.total_steps} steps, run id {description.ru
 Files
   {RECIPE_FILE:14} the recipe with every default written out; `lessrl train {RECIPE_FILE}` runs it again
   {METRICS_FILE:14} one JSON object per line: kind "step", "evaluation" or "event", in order
+  {LEDGER_FILE:14} one JSON object per group that ended: prompt, step, and "trained" or why it was dropped
   {GROUPS_FILE:14} the first groups of each step, token by token, as many as run.dump_groups_per_step says
+  {CHECKPOINTS_DIR + "/":14} what the run can go on from; `lessrl checkpoints .` lists, verifies and pins them
   {SUMMARY_FILE:14} how it ended; written at the end, so that it exists means that the run ended
   {REPORT_FILE:14} the curves, drawn at the end
   {LOGS_DIR + "/":14} what the parts of the run log

@@ -13,17 +13,22 @@ from rollout.config import SamplingConfig
 from rollout.engine import EngineInfo
 from rollout.render import Renderer
 from rollout.requests import GroupFactory
+from services.canary import canary_request
+from services.checkpoints.store import Checkpoint
 from services.deadlines import within
 from services.evaluator import Evaluator
 from services.failures import first_cause
-from services.orchestrator import Orchestrator, OrchestratorConfig
+from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed
 from services.plan import buffer_config
+from services.pool import PoolConfig
 from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
 from services.recipe import Recipe
 from services.reports import Intent, RunDescription, RunEvent, RunReport, RunState, WorkerReport
 from services.roles.prompts import build_factory, build_renderer, evaluation_prompts
 from services.run_state import Happening
+from services.run_store import BUFFERED_FILE, LEARNER_DIR, STATE_FILE, RunStore
 from services.schedules import sampling_at
+from services.snapshot import RunSnapshot
 from services.weight_sync import WeightSync
 from shaping.errors import EngineRefused, RecordError, RunFailed
 from shaping.records import Prompt
@@ -86,52 +91,62 @@ def read_prompts(recipe: Recipe) -> Prompts:
     return Prompts(renderer=renderer, factory=factory, held_out=evaluation_prompts(recipe, renderer))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """Where a run keeps its state, and the checkpoint that it goes on from."""
+
+    store: RunStore
+    checkpoint: Checkpoint | None
+
+
 async def run_session(
-    recipe: Recipe, prompts: Prompts, house: House, control: ControlPort, *, api_address: str, export_to: str
+    recipe: Recipe,
+    prompts: Prompts,
+    house: House,
+    control: ControlPort,
+    disk: Disk,
+    *,
+    api_address: str,
+    export_to: str,
 ) -> None:
-    """Start every role, train, and export the last policy.
+    """Start every role, train, from the beginning or from a checkpoint, and export the last policy.
 
     Raises:
         RunFailed: first cause first.
+        CheckpointError: the checkpoint does not fit the run.
         RunCancelled: the user asked for it.
     """
     message = f"Starting workers; control plane at {api_address}"
     await control.report(RunEvent(kind=Happening.STARTING.value, message=message, state=RunState.STARTING))
     workers_per_engine = await start_roles(recipe, house, control)
-    deadlines = recipe.run.deadlines
-    sync = WeightSync(
-        learner=house.learner,
-        rollout=house.rollout,
-        workers_per_engine=workers_per_engine,
-        deadline_seconds=deadlines.weights_seconds,
-    )
-    await sync.connect()
-    evaluator = None
-    if prompts.held_out:
-        evaluator = Evaluator(
-            prompts=prompts.held_out,
-            renderer=prompts.renderer,
-            sampling=sampling_at(_evaluation_sampling(recipe))(0),
-            rollout=house.rollout,
-            shaping=house.shaping,
-            seed=recipe.seed,
-            deadline_seconds=deadlines.step_seconds,
-            clock=time.monotonic,
-        )
+    resumed = None
+    if disk.checkpoint is not None:
+        resumed = await load_checkpoint(recipe, house, disk.checkpoint)
+        message = f"Goes on from {disk.checkpoint.name}, version {resumed.snapshot.version}"
+        await control.report(RunEvent(kind="checkpoint_loaded", message=message, state=RunState.STARTING))
+    disk.store.attach(house.learner, control)
     orchestrator = Orchestrator(
         orchestrator_config(recipe),
         factory=prompts.factory,
         rollout=house.rollout,
         shaping=house.shaping,
         learner=house.learner,
-        sync=sync,
-        evaluator=evaluator,
+        sync=WeightSync(
+            learner=house.learner,
+            workers_per_engine=workers_per_engine,
+            deadline_seconds=recipe.run.deadlines.weights_seconds,
+            clock=time.monotonic,
+            canary=canary_request(recipe.rollout.sampling.entropy_source),
+        ),
+        evaluator=build_evaluator(recipe, prompts),
         control=control,
+        store=disk.store,
         clock=time.monotonic,
+        resumed=resumed,
     )
     await orchestrator.run()
     await within(
-        deadlines.step_seconds,
+        recipe.run.deadlines.step_seconds,
         house.learner.export(export_to),
         role="learner",
         what="export of the policy",
@@ -139,17 +154,64 @@ async def run_session(
     )
 
 
+async def load_checkpoint(recipe: Recipe, house: House, checkpoint: Checkpoint) -> Resumed:
+    """Bring started roles to a checkpoint; the engines follow with the first weight sync.
+
+    Raises:
+        CheckpointError: it is damaged, or does not fit the run.
+    """
+    snapshot = RunSnapshot.from_json(checkpoint.read_json(STATE_FILE))
+    await within(
+        recipe.run.deadlines.step_seconds,
+        house.learner.load(str(checkpoint.path / LEARNER_DIR)),
+        role="learner",
+        what=f"loading {checkpoint.name}",
+        key="run.deadlines.step_seconds",
+    )
+    groups = await within(
+        recipe.run.deadlines.step_seconds,
+        house.shaping[0].load_groups(str(checkpoint.path / BUFFERED_FILE), len(snapshot.buffered)),
+        role="shaping",
+        what=f"loading the groups of {checkpoint.name}",
+        key="run.deadlines.step_seconds",
+    )
+    return Resumed(snapshot=snapshot, groups=groups)
+
+
+def build_evaluator(recipe: Recipe, prompts: Prompts) -> Evaluator | None:
+    """Asks the held-out prompts; None where there are none."""
+    if not prompts.held_out:
+        return None
+    return Evaluator(
+        prompts=prompts.held_out,
+        renderer=prompts.renderer,
+        sampling=sampling_at(_evaluation_sampling(recipe))(0),
+        seed=recipe.seed,
+        deadline_seconds=recipe.run.deadlines.step_seconds,
+        clock=time.monotonic,
+    )
+
+
 def orchestrator_config(recipe: Recipe) -> OrchestratorConfig:
     """What the orchestrator takes of a recipe."""
+    run, deadlines = recipe.run, recipe.run.deadlines
     return OrchestratorConfig(
         buffer=buffer_config(recipe),
         learner=recipe.learner,
         seed=recipe.seed,
         evaluate_every=recipe.evaluation.every_steps,
-        group_attempts=recipe.run.group_attempts,
-        group_seconds=recipe.run.deadlines.group_seconds,
-        step_seconds=recipe.run.deadlines.step_seconds,
-        max_mismatch_nats=recipe.run.max_mismatch_nats,
+        checkpoint_every=run.checkpoint.every_steps,
+        pool=PoolConfig(
+            call_seconds=deadlines.group_seconds,
+            start_seconds=deadlines.start_seconds,
+            heartbeat_seconds=deadlines.heartbeat_seconds,
+            attempts=run.group_attempts,
+        ),
+        step_seconds=deadlines.step_seconds,
+        max_worker_restarts=run.max_worker_restarts,
+        max_skipped_steps=run.max_skipped_steps,
+        max_mismatch_nats=run.max_mismatch_nats,
+        max_canary_nats=run.max_canary_nats,
     )
 
 

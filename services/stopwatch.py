@@ -25,6 +25,10 @@ class Stopwatch:
         if self._paused_at is not None:
             self._paused_at = self._last
 
+    def go_on_from(self, elapsed: float) -> None:
+        """Count on from the seconds that an earlier process marked."""
+        self._elapsed = elapsed
+
     def mark(self, phase: str) -> None:
         """Everything since the last mark was `phase`."""
         seconds = self._since_last()

@@ -6,12 +6,11 @@ House mode (torch) and the figure (matplotlib) are imported where they are used:
 import asyncio
 import contextlib
 import logging
-import secrets
 import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,88 +21,80 @@ from services.addresses import HOUSE_ADDRESS
 from services.cluster import RayHouse
 from services.control_server import ControlServer
 from services.history import RunHistory, summarise
+from services.open_run import OpenRun, open_run
 from services.orchestrator import RunCancelled
-from services.plan import RunPlan, make_plan
+from services.plan import RunPlan
 from services.ports import ControlPort
 from services.progress import Progress
 from services.ray_connection import connect, disconnect
+from services.ray_ports import RayControl
 from services.recipe import Recipe
 from services.reports import Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
-from services.run_dir import GROUPS_FILE, LOGS_DIR, REPORT_FILE, RunFiles, create_run_dir
+from services.run_dir import GROUPS_FILE, LOGS_DIR, METRICS_FILE, REPORT_FILE, RunFiles
+from services.run_setup import PreparedRun
 from services.run_state import Happening
-from services.serve_http import bind_port
-from services.session import Broadcast, House, Prompts, describe_run, read_prompts, run_session
+from services.session import Broadcast, House, run_session
+from services.supervisor import EXIT_RESUMABLE, Attempt
 from shaping.components import import_module_of
-from shaping.errors import RunFailed, UserError
+from shaping.errors import CheckpointError, DeadlineMissed, GroupLost, RoleDied, RunFailed, UserError
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 130}
 POLICY_DIR = "policy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """Where a run goes and what it runs on.
-
-    Args:
-        run_dir: a new or empty directory; None makes `<runs>/<name>`.
-        runs: folder in which runs get their directories.
-        address: a Ray address, "local" for a Ray of this run's own, "house" for one process without Ray.
-    """
-
-    run_dir: Path | None
-    runs: Path
-    address: str
-
-
-def train(recipe: Recipe, options: TrainOptions) -> int:
-    """Run a recipe to its end.
+def train(prepared: PreparedRun, attempt: Attempt) -> int:
+    """Run one process of a run to its end.
 
     Returns:
-        0 completed, 1 failed, 130 cancelled.
+        0 completed, 1 failed, 130 cancelled, EXIT_RESUMABLE where another process may go on from the last checkpoint.
     Raises:
-        UserError: the recipe, the data, the port or the cluster cannot work; nothing is left running.
+        UserError: the data or the cluster cannot work; nothing is left running.
+        CheckpointError: the checkpoint asked for cannot be used.
     """
-    plan = make_plan(recipe, with_torch=False)
-    if recipe.control.port:
-        bind_port(recipe.control.host, recipe.control.port).close()
-    prompts = read_prompts(recipe)
-    run_dir = create_run_dir(recipe.name, base=options.runs, explicit=options.run_dir)
-    description = describe_run(recipe, run_id=f"run_{secrets.token_hex(6)}", run_dir=str(run_dir))
-    history = RunHistory(description=description)
     try:
-        with _log_to(run_dir):
-            return asyncio.run(_train(recipe, plan, prompts, options, run_dir, history))
+        with open_run(prepared, attempt) as run, _log_to(run.run_dir):
+            return asyncio.run(_train(prepared, attempt, run))
     except UserError:
-        # A run that never began leaves no directory behind; it was new or empty, so all in it is this run's.
-        if not history.steps:
-            shutil.rmtree(run_dir)
+        _forget_new_run(prepared, attempt, has_begun=lambda line: line.startswith('{"kind": "step"'))
         raise
     except asyncio.CancelledError:
-        if not history.events:
-            shutil.rmtree(run_dir)
+        _forget_new_run(prepared, attempt, has_begun=bool)
         return EXIT_CODES[RunState.CANCELLED]
 
 
-async def _train(
-    recipe: Recipe, plan: RunPlan, prompts: Prompts, options: TrainOptions, run_dir: Path, history: RunHistory
-) -> int:
-    description = history.description
+def _forget_new_run(prepared: PreparedRun, attempt: Attempt, *, has_begun: Callable[[str], bool]) -> None:
+    """A run that never began leaves no directory behind: it was new or empty, so all in it is this run's.
+
+    Args:
+        has_begun: whether a line of metrics.jsonl says so.
+    """
+    metrics = prepared.run_dir / METRICS_FILE
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    if prepared.is_new and attempt.number == 0 and not any(map(has_begun, lines)):
+        shutil.rmtree(prepared.run_dir)
+
+
+async def _train(prepared: PreparedRun, attempt: Attempt, run: OpenRun) -> int:
+    recipe = prepared.recipe
     _cancel_on_signals()
-    async with _open_house(recipe, plan, options.address, description) as opened:
+    async with _open_house(recipe, prepared.plan, prepared.address, run.description) as opened:
         # Again: connecting to Ray puts Ray's own handlers in their place.
         _cancel_on_signals()
-        sys.stderr.writelines(f"lessrl: note: {warning}\n" for warning in plan.warnings)
-        files = RunFiles(run_dir, description, api_address=opened.api_address)
-        progress = Progress(description, run_dir=run_dir, api_address=opened.api_address)
+        sys.stderr.writelines(f"lessrl: note: {warning}\n" for warning in prepared.plan.warnings)
+        await opened.control.remember(run.history.reports)
+        files = run.open_files(opened.api_address)
+        progress = Progress(run.description, run_dir=run.run_dir, api_address=opened.api_address)
         with contextlib.closing(files), progress:
-            recorder = _Recorder(history, files)
+            recorder = _Recorder(run.history, files)
             control = Broadcast(opened.control, [recorder, progress])
-            state = await _run_to_its_end(recipe, prompts, opened, control, run_dir)
+            state = await _run_to_its_end(prepared, attempt, opened, control, run, files)
+            if state is None:
+                return EXIT_RESUMABLE
             seconds = recorder.seconds_to_first_step
-            if history.steps:
+            if run.history.steps:
                 figure = import_module_of("services", "report_figure")
-                figure.write_report(run_dir / REPORT_FILE, history, seconds_to_first_step=seconds)
-            summary = summarise(history, state=state, seconds_to_first_step=seconds)
+                figure.write_report(run.run_dir / REPORT_FILE, run.history, seconds_to_first_step=seconds)
+            summary = summarise(run.history, state=state, seconds_to_first_step=seconds)
             files.finish(summary)
             progress.finish(summary)
     return EXIT_CODES[state]
@@ -118,35 +109,58 @@ def _cancel_on_signals() -> None:
 
 
 async def _run_to_its_end(
-    recipe: Recipe, prompts: Prompts, opened: "_OpenedHouse", control: ControlPort, run_dir: Path
-) -> RunState:
-    """Run, and report how it ended."""
+    prepared: PreparedRun,
+    attempt: Attempt,
+    opened: "_OpenedHouse",
+    control: ControlPort,
+    run: OpenRun,
+    files: RunFiles,
+) -> RunState | None:
+    """Run, and report how it ended; None where another process is to go on."""
     try:
-        export_to = str(run_dir / POLICY_DIR)
-        await run_session(recipe, prompts, opened.house, control, api_address=opened.api_address, export_to=export_to)
-    except UserError:
+        disk = run.disk(files)
+        export_to = str(run.run_dir / POLICY_DIR)
+        for passed_over in run.found.passed_over if run.found else ():
+            message = f"{passed_over.name} is passed over: {passed_over.reason}"
+            await control.report(_event("checkpoint_damaged", message, RunState.STARTING))
+        if attempt.cause:
+            await control.report(_event("run_restarted", f"Goes on after: {attempt.cause}", RunState.STARTING))
+        address = opened.api_address
+        await run_session(
+            prepared.recipe, prepared.prompts, opened.house, control, disk, api_address=address, export_to=export_to
+        )
+    except (UserError, CheckpointError):
         raise
     except (RunCancelled, asyncio.CancelledError) as error:
         reason = str(error) or "interrupted"
-        await control.report(_ended(Happening.CANCELLED, f"Cancelled: {reason}", RunState.CANCELLED))
+        await control.report(_event(Happening.CANCELLED.value, f"Cancelled: {reason}", RunState.CANCELLED))
         return RunState.CANCELLED
     except Exception as error:
         # The border of this process: whatever ended the run, its files and its control plane say so.
         logging.getLogger(__name__).exception("run failed")
-        failed = error if isinstance(error, RunFailed) else _unforeseen(error)
-        printed = first_error(run_dir / LOGS_DIR, failed.role)
-        cause = f"{failed.cause}; it printed first: {printed}" if printed else failed.cause
-        failed = RunFailed(role=failed.role, cause=cause, group_id=failed.group_id)
+        failed = _with_first_print(error if isinstance(error, RunFailed) else _unforeseen(error), run.run_dir)
+        may_go_on = isinstance(error, RoleDied | DeadlineMissed | GroupLost) and not attempt.is_last
+        kind = "run_interrupted" if may_go_on else Happening.FAILED.value
         failure = Failure(role=failed.role, cause=failed.cause, group_id=failed.group_id)
         with contextlib.suppress(RunFailed):
-            await control.report(_ended(Happening.FAILED, str(failed), RunState.FAILED, failure))
+            await control.report(_event(kind, str(failed), RunState.FAILED, failure))
+        if may_go_on:
+            attempt.tell(str(failed))
+            return None
         return RunState.FAILED
-    await control.report(_ended(Happening.COMPLETED, "All steps are done", RunState.COMPLETED))
+    await control.report(_event(Happening.COMPLETED.value, "All steps are done", RunState.COMPLETED))
     return RunState.COMPLETED
 
 
-def _ended(happening: Happening, message: str, state: RunState, failure: Failure | None = None) -> RunEvent:
-    return RunEvent(kind=happening.value, message=message, state=state, failure=failure)
+def _with_first_print(failed: RunFailed, run_dir: Path) -> RunFailed:
+    """The failure with what its role printed first, which often says more."""
+    printed = first_error(run_dir / LOGS_DIR, failed.role)
+    cause = f"{failed.cause}; it printed first: {printed}" if printed else failed.cause
+    return RunFailed(role=failed.role, cause=cause, group_id=failed.group_id)
+
+
+def _event(kind: str, message: str, state: RunState, failure: Failure | None = None) -> RunEvent:
+    return RunEvent(kind=kind, message=message, state=state, failure=failure)
 
 
 def _unforeseen(error: Exception) -> RunFailed:
@@ -172,7 +186,7 @@ class _Recorder:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenedHouse:
     house: House
-    control: ControlPort
+    control: ControlServer | RayControl
     api_address: str
 
 

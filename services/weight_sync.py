@@ -1,170 +1,383 @@
-"""Weights from the learner to every engine, as one transaction with one owner.
+"""Weights from the learner to every engine, as one transaction with one owner. The phases are in sync_phases.py.
 
-    propose -> transfer (stage beside the live weights, generation goes on) -> verify and commit -> live
-                  |                                            |
-                  +------------------ abort <------------------+   staged weights dropped, every engine un-paused
+propose: every party answers, and says what it serves. prepare: those behind and the learner meet in a channel, a new
+one where the last was used by others or broke. transfer: buckets are staged beside the live weights; generation goes
+on. verify: every engine compares its own checksums with the learner's manifest, before any commits. commit. canary:
+engines sample a fixed prompt, and the learner says how far it is from what they report.
 
-Each phase has the same deadline. An engine commits only when its own checksums equal the learner's manifest, so an
-abort leaves it with the version that it served before; one that had committed is left out when the others try again.
+Each phase has the same deadline. An abort drops what is staged and un-pauses every engine, whatever the others do. An
+engine that fails, refuses twice or is too slow is left out by name, and the sync goes on with the rest.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Coroutine, Sequence
-from enum import StrEnum
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from services.deadlines import within
 from services.ports import LearnerPort, RolloutPort
-from shaping.errors import EngineRefused, RunFailed
+from services.sync_phases import (
+    MAX_BLIND_BREAKS,
+    MAX_LEARNER_BREAKS,
+    Answer,
+    LeftOut,
+    Reply,
+    SyncPhase,
+    entered,
+    judge,
+)
+from shaping.errors import ChannelBroken, DeadlineMissed, EngineRefused, LessrlError, RecordError, RunFailed
+from shaping.records import GroupRequest
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
-T = TypeVar("T")
+Call = Coroutine[Any, Any, Any]
 
 MAX_ABORT_SECONDS = 30.0
 
 
-class SyncPhase(StrEnum):
-    """Where a weight sync stands."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncResult:
+    """What became of one sync.
 
-    IDLE = "idle"
-    TRANSFER = "transfer"
-    COMMIT = "commit"
-    ABORT = "abort"
+    Args:
+        manifest: what engines verified and committed last; None when none did.
+        live: engines that serve the version, in the order given. Empty: start engines again, then sync again.
+        left_out: engines that do not, in the order in which they failed.
+        aborts: why an attempt was aborted, one line each; the next one may have worked.
+        num_mismatches: times that an engine found another checksum than the learner's.
+        canary_difference_nats: largest |learner - engine| log-prob on the canary; None without one.
+    """
+
+    manifest: WeightManifest | None
+    live: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    phase_seconds: Mapping[str, float]
+    aborts: tuple[str, ...]
+    num_mismatches: int
+    canary_difference_nats: float | None
+
+    def metrics(self) -> dict[str, float]:
+        """By their names in the catalogue."""
+        numbers = {f"weight_sync_{phase}_s": seconds for phase, seconds in self.phase_seconds.items()}
+        numbers["weight_sync_aborts_count"] = float(len(self.aborts))
+        numbers["weight_sync_left_out_count"] = float(len(self.left_out))
+        numbers["weight_sync_checksum_mismatch_count"] = float(self.num_mismatches)
+        if self.canary_difference_nats is not None:
+            numbers["weight_sync_canary_difference_nats"] = self.canary_difference_nats
+        return numbers
+
+
+class _AttemptFailed(Exception):
+    """Another attempt is needed, with the engines that are still in; says why."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sync:
+    """One sync under way.
+
+    Args:
+        ports: engines still in, by worker id.
+        served: the version that each of them answered with.
+        to_release: engines left out since the last abort, perhaps paused.
+    """
+
+    policy_version: int
+    ports: dict[str, RolloutPort]
+    served: dict[str, int] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    to_release: list[RolloutPort] = field(default_factory=list)
+    num_refusals: Counter[str] = field(default_factory=Counter)
+    num_blind_breaks: int = 0
+    num_learner_breaks: int = 0
+    aborts: list[str] = field(default_factory=list)
+    num_mismatches: int = 0
+    manifest: WeightManifest | None = None
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def behind(self) -> dict[str, RolloutPort]:
+        """Engines still in that do not serve the version; of these the first alone where together they fail blindly."""
+        found = {name: port for name, port in self.ports.items() if self.served.get(name, -1) < self.policy_version}
+        return dict(list(found.items())[:1]) if self.num_blind_breaks >= MAX_BLIND_BREAKS else found
+
+    @property
+    def everyone(self) -> tuple[RolloutPort, ...]:
+        """Whoever may be paused or hold staged weights."""
+        return (*self.ports.values(), *self.to_release)
 
 
 class WeightSync:
-    """The only caller of the weight methods of learner and engines."""
+    """The only caller of the weight methods of learner and engines; one sync at a time.
+
+    Args:
+        workers_per_engine: processes of each engine that receive weights (tensor parallel size).
+        deadline_seconds: of each phase.
+        clock: seconds, for what is reported; deadlines follow the event loop.
+        canary: the prompt that engines sample once a version is live; None leaves it out.
+    """
 
     def __init__(
         self,
         *,
         learner: LearnerPort,
-        rollout: Sequence[RolloutPort],
         workers_per_engine: int,
         deadline_seconds: float,
-        max_attempts: int = 2,
+        clock: Callable[[], float],
+        canary: GroupRequest | None = None,
     ) -> None:
         self._learner = learner
-        self._rollout = tuple(rollout)
         self._workers_per_engine = workers_per_engine
         self._deadline_seconds = deadline_seconds
-        self._max_attempts = max_attempts
+        self._clock = clock
+        self._canary = canary
         self._layout: WeightLayout | None = None
-        self._live = {port.worker_id: 0 for port in self._rollout}
-        self.phase = SyncPhase.IDLE
-        self.num_aborts = 0
+        # Receivers of the open channel in the order of their ranks, with the version that each served after its last
+        # use. One that serves another by now was started again and is not connected. Empty: there is no channel to use.
+        self._connected: dict[str, int] = {}
+        self._phase = SyncPhase.IDLE
+        self._phase_began = 0.0
+        self._phase_ends = 0.0
 
-    async def connect(self) -> WeightLayout:
-        """Bring sender and receivers together, once.
+    @property
+    def phase(self) -> SyncPhase:
+        return self._phase
 
-        Raises:
-            RunFailed: they did not meet within the deadline, or an engine refused.
-        """
-        layout = await self._within(self._learner.weight_layout(), "learner", "weight layout")
-        num_receivers = len(self._rollout) * self._workers_per_engine
-        channel = await self._within(self._learner.open_channel(num_receivers), "learner", "weight channel")
-        receivers = [
-            port.connect_weights(_for_receiver(channel, 1 + index * self._workers_per_engine))
-            for index, port in enumerate(self._rollout)
-        ]
-        joined = asyncio.gather(self._learner.connect_weights(channel), *receivers)
-        try:
-            await self._within(joined, "rollout", "joining the weight channel")
-        except EngineRefused as refusal:
-            raise RunFailed(role="rollout", cause=str(refusal)) from refusal
-        self._layout = layout
-        return layout
-
-    async def publish(self, policy_version: int) -> WeightManifest:
-        """Make `policy_version` live on every engine.
+    async def publish(self, policy_version: int, engines: Sequence[RolloutPort]) -> SyncResult:
+        """Make the learner's weights, which are those of `policy_version`, live on these engines.
 
         Raises:
-            RunFailed: refused `max_attempts` times, or too slow; every engine is un-paused and serves what it verified.
+            RunFailed: the learner failed or was too slow; every engine is un-paused and serves what it verified.
         """
-        if self._layout is None:
-            raise RunFailed(role="orchestrator", cause="weights were published before the channel was connected")
-        for attempt in range(1, self._max_attempts + 1):
-            try:
-                return await self._transaction(policy_version, self._layout)
-            except EngineRefused as refusal:
-                self.num_aborts += 1
-                if attempt == self._max_attempts:
-                    cause = f"weights of version {policy_version} were refused {attempt} times: {refusal}"
-                    raise RunFailed(role="rollout", cause=cause) from refusal
-        raise AssertionError("max_attempts is at least 1")
-
-    async def _transaction(self, policy_version: int, layout: WeightLayout) -> WeightManifest:
+        sync = _Sync(policy_version=policy_version, ports={port.worker_id: port for port in engines})
+        difference = None
+        # Asked before anything else: where another sync is under way, its phase is not ours to abort.
+        entered(self._phase, SyncPhase.PROPOSE)
         try:
-            self.phase = SyncPhase.TRANSFER
-            what = f"transfer of version {policy_version}"
-            manifest = await self._within(self._transfer(policy_version, layout), "learner", what)
-            self.phase = SyncPhase.COMMIT
-            await self._within(self._commit(manifest), "rollout", f"commit of version {policy_version}")
+            while sync.behind:
+                self._enter(sync, SyncPhase.PROPOSE)
+                await self._attempt(sync)
+            if sync.ports and self._canary is not None:
+                difference = await self._compare(sync, self._canary)
+            if sync.to_release:
+                await self._abort(sync, tuple(sync.to_release))
         except BaseException:
-            await self._abort()
+            await self._abort(sync, sync.everyone)
             raise
-        self.phase = SyncPhase.IDLE
+        finally:
+            if self._phase is not SyncPhase.IDLE:
+                self._enter(sync, SyncPhase.IDLE)
+        return SyncResult(
+            manifest=sync.manifest,
+            live=tuple(sync.ports),
+            left_out=tuple(sync.left_out),
+            phase_seconds=dict(sync.phase_seconds),
+            aborts=tuple(sync.aborts),
+            num_mismatches=sync.num_mismatches,
+            canary_difference_nats=difference,
+        )
+
+    async def _attempt(self, sync: _Sync) -> None:
+        """From propose to commit, or to an abort."""
+        try:
+            await self._propose(sync)
+            if sync.behind:
+                self._enter(sync, SyncPhase.PREPARE)
+                layout = await self._prepare(sync)
+                self._enter(sync, SyncPhase.TRANSFER)
+                manifest = await self._transfer(sync, layout)
+                self._enter(sync, SyncPhase.VERIFY)
+                await self._ask(sync, {name: port.verify_weights(manifest) for name, port in sync.behind.items()})
+                self._enter(sync, SyncPhase.COMMIT)
+                await self._commit(sync, manifest)
+        except _AttemptFailed as failure:
+            sync.aborts.append(str(failure))
+            await self._abort(sync, sync.everyone)
+
+    async def _propose(self, sync: _Sync) -> None:
+        calls = {name: port.ping() for name, port in sync.ports.items()}
+        sync.served, _ = await self._ask(sync, calls, self._learner.ping())
+        for name, version in tuple(sync.served.items()):
+            if version > sync.policy_version:
+                cause = f"it serves version {version}, newer than the learner's {sync.policy_version}"
+                self._leave_out(sync, LeftOut(worker_id=name, phase=self._phase, cause=cause))
+        if not sync.ports:
+            raise _AttemptFailed(f"{self._what(sync)}: no engine is older than it")
+
+    async def _prepare(self, sync: _Sync) -> WeightLayout:
+        """The channel of exactly the engines that are behind, in the order of their ranks."""
+        wanted = {name: sync.served[name] for name in sync.behind}
+        if self._layout is not None and tuple(wanted.items()) == tuple(self._connected.items()):
+            return self._layout
+        self._connected = {}
+        self._layout = await self._ask_learner(sync, self._learner.weight_layout())
+        num_receivers = len(wanted) * self._workers_per_engine
+        channel: WeightChannel = await self._ask_learner(sync, self._learner.open_channel(num_receivers))
+        joining = {
+            name: port.connect_weights(dataclasses.replace(channel, first_rank=1 + index * self._workers_per_engine))
+            for index, (name, port) in enumerate(sync.behind.items())
+        }
+        await self._ask(sync, joining, self._learner.connect_weights(channel))
+        if len(sync.behind) < len(wanted):
+            # A channel with an end that nobody listens at is of no use.
+            raise _AttemptFailed(f"{self._what(sync)}: {sync.left_out[-1]}")
+        self._connected = wanted
+        return self._layout
+
+    async def _transfer(self, sync: _Sync, layout: WeightLayout) -> WeightManifest:
+        connected, self._connected = self._connected, {}
+        staging = {name: port.stage_weights(layout, sync.policy_version) for name, port in sync.behind.items()}
+        _, manifest = await self._ask(sync, staging, self._learner.send_weights(sync.policy_version))
+        self._connected = {name: version for name, version in connected.items() if name in sync.ports}
+        assert isinstance(manifest, WeightManifest)
         return manifest
 
-    async def _transfer(self, policy_version: int, layout: WeightLayout) -> WeightManifest:
-        sending = asyncio.ensure_future(self._learner.send_weights(policy_version))
-        staging = [asyncio.ensure_future(port.stage_weights(layout)) for port in self._rollout]
-        await _all_or_first_failure([sending, *staging])
-        return sending.result()
+    async def _commit(self, sync: _Sync, manifest: WeightManifest) -> None:
+        sync.manifest = manifest
+        done, _ = await self._ask(sync, {name: port.commit_weights(manifest) for name, port in sync.behind.items()})
+        live = dict.fromkeys(done, sync.policy_version)
+        sync.served.update(live)
+        self._connected.update(live)
 
-    async def _commit(self, manifest: WeightManifest) -> None:
-        """Commit where the version is not live yet: after a retry some engines already serve it."""
-        behind = [port for port in self._rollout if self._live[port.worker_id] < manifest.policy_version]
-        ahead = [port for port in self._rollout if port not in behind]
-        for port in ahead:
-            await port.discard_staged_weights()
-        results = await asyncio.gather(*(port.commit_weights(manifest) for port in behind), return_exceptions=True)
-        for port, result in zip(behind, results, strict=True):
-            if result is None:
-                self._live[port.worker_id] = manifest.policy_version
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+    async def _compare(self, sync: _Sync, canary: GroupRequest) -> float | None:
+        """Largest |learner - engine| log-prob on the canary; None when no engine is left to answer it."""
+        self._enter(sync, SyncPhase.CANARY)
+        try:
+            answers, _ = await self._ask(sync, {name: port.canary(canary) for name, port in sync.ports.items()})
+        except _AttemptFailed:
+            return None
+        difference: float = await self._ask_learner(sync, self._learner.score_canary(tuple(answers.values())))
+        return difference
 
-    async def _abort(self) -> None:
-        """Un-pause every engine whatever the others do; one that cannot even do that fails at its next call."""
-        self.phase = SyncPhase.ABORT
-        calls: list[Coroutine[Any, Any, None]] = []
-        for port in self._rollout:
-            calls += [port.discard_staged_weights(), port.resume()]
-        pending = [asyncio.ensure_future(call) for call in calls]
-        # An engine that hangs must keep neither the others paused nor the run from ending.
-        done, late = await asyncio.wait(pending, timeout=min(self._deadline_seconds, MAX_ABORT_SECONDS))
-        for each in late:
-            each.cancel()
-        await asyncio.gather(*done, return_exceptions=True)
-        self.phase = SyncPhase.IDLE
+    async def _abort(self, sync: _Sync, ports: Sequence[RolloutPort]) -> None:
+        """Drop what is staged and un-pause, whatever the others do; an engine that hangs keeps nobody waiting long."""
+        self._enter(sync, SyncPhase.ABORT)
+        calls = [call for port in ports for call in (port.discard_staged_weights(), port.resume())]
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        if tasks:
+            await asyncio.wait(tasks, timeout=min(self._deadline_seconds, MAX_ABORT_SECONDS))
+        _drop(tasks)
+        sync.to_release.clear()
 
-    async def _within(self, work: Awaitable[T], role: str, what: str) -> T:
-        key = "run.deadlines.weights_seconds"
-        return await within(self._deadline_seconds, work, role=role, what=what, key=key)
+    # -- one phase ----------------------------------------------------------------------------------------------------
 
+    def _enter(self, sync: _Sync, phase: SyncPhase) -> None:
+        entered_at = self._clock()
+        following = entered(self._phase, phase)
+        if self._phase is not SyncPhase.IDLE:
+            spent = sync.phase_seconds.get(self._phase, 0.0)
+            sync.phase_seconds[self._phase] = spent + entered_at - self._phase_began
+        self._phase, self._phase_began = following, entered_at
+        self._phase_ends = asyncio.get_running_loop().time() + self._deadline_seconds
 
-async def _all_or_first_failure(calls: Sequence[asyncio.Future[Any]]) -> None:
-    """All calls, or the failure that came first.
+    async def _ask(
+        self, sync: _Sync, calls: Mapping[str, Call], learner: Call | None = None
+    ) -> tuple[dict[str, Any], Any]:
+        """Ask engines, and the learner at the same time, and judge their answers.
 
-    After a refusal the others are waited for, since another attempt follows and must not meet what they left in the
-    channel; any other failure ends the run and waits for nobody.
-    """
-    try:
-        done, pending = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
-        failure = next((each.exception() for each in calls if each in done and each.exception()), None)
-        if isinstance(failure, EngineRefused) and pending:
-            await asyncio.wait(pending)
+        Returns:
+            Results of the engines still in, and of the learner.
+        Raises:
+            _AttemptFailed: not every engine still in is done, or the channel broke.
+            RunFailed: the learner failed or gave no answer in time.
+        """
+        tasks = {name: asyncio.ensure_future(call) for name, call in calls.items()}
+        own = None if learner is None else asyncio.ensure_future(learner)
+        try:
+            await self._wait(tasks.values(), own)
+            replies = {name: self._reply(sync, task) for name, task in tasks.items()}
+            broken = "" if own is None else self._learner_break(sync, own, replies)
+        finally:
+            _drop([*tasks.values(), *([own] if own else [])])
+        judgement = judge(self._phase, replies, sync.num_refusals, learner_broke=bool(broken))
+        sync.num_refusals.update(judgement.blamed)
+        sync.num_blind_breaks += judgement.is_blind
+        sync.num_learner_breaks += judgement.suspects_learner
+        if self._phase is SyncPhase.VERIFY:
+            sync.num_mismatches += len(judgement.blamed)
+        for each in judgement.left_out:
+            self._leave_out(sync, each)
+        if sync.num_learner_breaks >= MAX_LEARNER_BREAKS:
+            raise RunFailed(role="learner", cause=f"{self._what(sync)}: {broken}")
+        if not judgement.goes_on or broken:
+            causes = [f"{name}: {reply.cause}" for name, reply in replies.items() if reply.answer is not Answer.DONE]
+            causes += [f"learner: {broken}"] if broken else []
+            raise _AttemptFailed(f"{self._what(sync)}: {'; '.join(causes)}")
+        results = {name: task.result() for name, task in tasks.items() if name in sync.ports}
+        return results, None if own is None else own.result()
+
+    async def _ask_learner(self, sync: _Sync, call: Call) -> Any:
+        """Ask the learner alone.
+
+        Raises:
+            RunFailed: it failed or gave no answer in time.
+        """
+        own = asyncio.ensure_future(call)
+        try:
+            await self._wait((), own)
+            broken = self._learner_break(sync, own, {})
+        finally:
+            _drop([own])
+        if broken:
+            raise RunFailed(role="learner", cause=f"{self._what(sync)}: {broken}")
+        return own.result()
+
+    async def _wait(self, tasks: Iterable[asyncio.Future[Any]], own: asyncio.Future[Any] | None) -> None:
+        """Until all are done, the phase is over, or the learner failed: nothing can then come of the rest."""
+        waiting = {*tasks, *([own] if own else [])}
+        while waiting:
+            seconds = self._phase_ends - asyncio.get_running_loop().time()
+            done, waiting = await asyncio.wait(waiting, timeout=max(seconds, 0.0), return_when=asyncio.FIRST_EXCEPTION)
+            if not done or (own in done and not isinstance(own.exception(), ChannelBroken | None)):
+                return
+
+    def _reply(self, sync: _Sync, task: asyncio.Future[Any]) -> Reply:
+        if not task.done():
+            return Reply(answer=Answer.LATE, cause=self._late(sync))
+        failure = task.exception()
+        if failure is None:
+            return Reply(answer=Answer.DONE)
+        if isinstance(failure, EngineRefused):
+            return Reply(answer=Answer.REFUSED, cause=str(failure))
+        if isinstance(failure, ChannelBroken):
+            return Reply(answer=Answer.BROKEN, cause=str(failure))
+        if isinstance(failure, LessrlError):
+            return Reply(answer=Answer.DEAD, cause=failure.cause if isinstance(failure, RunFailed) else str(failure))
+        raise failure
+
+    def _learner_break(self, sync: _Sync, own: asyncio.Future[Any], replies: Mapping[str, Reply]) -> str:
+        """What broke at the learner's end of the channel, or "".
+
+        Raises:
+            RunFailed: it failed in another way, or gave no answer.
+        """
+        if not own.done():
+            late = [name for name, reply in replies.items() if reply.answer is Answer.LATE]
+            others = f"; no answer either from {', '.join(late)}" if late else ""
+            raise DeadlineMissed(role="learner", cause=self._late(sync) + others)
+        failure = own.exception()
+        if isinstance(failure, RecordError):
+            raise RunFailed(role="learner", cause=f"{self._what(sync)}: {failure}") from failure
+        if isinstance(failure, ChannelBroken):
+            return str(failure)
         if failure is not None:
             raise failure
-    finally:
-        for each in calls:
-            if not each.cancel() and not each.cancelled():
-                # Asked for, so that asyncio does not report it as one that nobody looked at.
-                each.exception()
+        return ""
+
+    def _leave_out(self, sync: _Sync, each: LeftOut) -> None:
+        self._connected.pop(each.worker_id, None)
+        sync.to_release.append(sync.ports.pop(each.worker_id))
+        sync.left_out.append(each)
+
+    def _late(self, sync: _Sync) -> str:
+        return f"{self._what(sync)} took longer than {self._deadline_seconds:g} s (run.deadlines.weights_seconds)"
+
+    def _what(self, sync: _Sync) -> str:
+        return f"{self._phase} of version {sync.policy_version}"
 
 
-def _for_receiver(channel: WeightChannel, first_rank: int) -> WeightChannel:
-    return dataclasses.replace(channel, first_rank=first_rank)
+def _drop(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel what is still under way. Failures are asked for, or asyncio would report them as never looked at."""
+    for each in tasks:
+        if not each.cancel() and not each.cancelled():
+            each.exception()

@@ -20,20 +20,15 @@ def require(holds: bool, message: str, where: str) -> None:
 
 
 def check_ids(array: IntArray, name: str, where: str) -> None:
-    require(
-        isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype == np.int32,
-        f"{name} must be a one-dimensional int32 array, got {_describe(array)}",
-        where,
-    )
+    # Not `require`: every group passes here, and its message would be made each time.
+    if not (isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype == np.int32):
+        raise RecordError(f"{name} must be a one-dimensional int32 array, got {_describe(array)} ({where})")
     require(len(array) == 0 or int(array.min()) >= 0, f"{name} must be >= 0", where)
 
 
 def check_floats(array: FloatArray, length: int, name: str, where: str) -> None:
-    require(
-        isinstance(array, np.ndarray) and array.shape == (length,) and array.dtype == np.float32,
-        f"{name} must be float32 of shape ({length},), got {_describe(array)}",
-        where,
-    )
+    if not (isinstance(array, np.ndarray) and array.shape == (length,) and array.dtype == np.float32):
+        raise RecordError(f"{name} must be float32 of shape ({length},), got {_describe(array)} ({where})")
     require(bool(np.isfinite(array).all()), f"{name} must be finite", where)
 
 

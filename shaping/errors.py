@@ -7,17 +7,25 @@ LessrlError
 |- RecordError        a record broke its own rule at a border: a bug, or a foreign component
 |- CheckpointError    a checkpoint is partial, damaged, or does not fit the run
 |- EngineRefused      an engine failed its proof at start or refused weights
-`- RunFailed          a run ended; carries role, group and first cause
+|- ChannelBroken      weights did not pass; which end is at fault is not known
+`- RunFailed          a call, and in the end a run, failed; carries role, group and first cause
+   |- RoleDied        a process ended or answers nothing any more: another may take its place
+   |- DeadlineMissed  a call took longer than its deadline
+   `- GroupLost       the arrays of a group are gone with the node that held them
 Messages say: what must hold, what was found, where it comes from, what to do.
 """
 
 __all__ = [
+    "ChannelBroken",
     "CheckpointError",
+    "DeadlineMissed",
     "DataError",
     "EngineRefused",
+    "GroupLost",
     "LessrlError",
     "RecipeError",
     "RecordError",
+    "RoleDied",
     "RunFailed",
     "UserError",
 ]
@@ -51,8 +59,12 @@ class EngineRefused(LessrlError, RuntimeError):
     """An engine failed its proof at start, or refused weights that did not verify."""
 
 
+class ChannelBroken(LessrlError, RuntimeError):
+    """The other ends of a weight channel did not come, or one left it: says nothing of which one is at fault."""
+
+
 class RunFailed(LessrlError, RuntimeError):
-    """A run ended with a failure.
+    """A call to a role failed; where nothing can be done about it, the run ends with it.
 
     Args:
         role: which part failed first: rollout, shaping, learner, orchestrator.
@@ -68,8 +80,20 @@ class RunFailed(LessrlError, RuntimeError):
         super().__init__(f"{where}: {cause}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_run_failed, (self.role, self.cause, self.group_id))
+        return (_rebuild_run_failed, (type(self), self.role, self.cause, self.group_id))
 
 
-def _rebuild_run_failed(role: str, cause: str, group_id: str) -> RunFailed:
-    return RunFailed(role=role, cause=cause, group_id=group_id)
+class RoleDied(RunFailed):
+    """A role's process ended, or it answers nothing any more: nothing is wrong with what it was asked."""
+
+
+class DeadlineMissed(RunFailed):
+    """A call took longer than its deadline; whether the role is stuck or only slow is not known."""
+
+
+class GroupLost(RunFailed):
+    """The arrays of a group are gone with the node that held them: it must be generated again."""
+
+
+def _rebuild_run_failed(kind: type[RunFailed], role: str, cause: str, group_id: str) -> RunFailed:
+    return kind(role=role, cause=cause, group_id=group_id)

@@ -1,6 +1,6 @@
 """Numbers that merge: a mean carries its count, so that merging groups never averages averages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -15,8 +15,13 @@ class Mean:
     def value(self) -> float | None:
         return self.total / self.count if self.count else None
 
-    def merged(self, other: "Mean") -> "Mean":
-        return Mean(self.total + other.total, self.count + other.count)
+    @staticmethod
+    def merged(means: "Iterable[Mean]") -> "Mean":
+        total = count = 0.0
+        for each in means:
+            total += each.total
+            count += each.count
+        return Mean(total, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,9 @@ class Sum:
     def value(self) -> float:
         return self.total
 
-    def merged(self, other: "Sum") -> "Sum":
-        return Sum(self.total + other.total)
+    @staticmethod
+    def merged(sums: "Iterable[Sum]") -> "Sum":
+        return Sum(sum(each.total for each in sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,35 @@ class Max:
     def value(self) -> float:
         return self.highest
 
-    def merged(self, other: "Max") -> "Max":
-        return Max(max(self.highest, other.highest))
+    @staticmethod
+    def merged(highest: "Iterable[Max]") -> "Max":
+        return Max(max(each.highest for each in highest))
 
 
-Metric = Mean | Sum | Max
+@dataclass(frozen=True, slots=True)
+class EffectiveShare:
+    """Effective size of a weighted sample as a share of its size n: (sum w)^2 / (n sum w^2), 1 for equal weights.
+
+    Source: Kish 1965, Survey Sampling.
+    """
+
+    total: float
+    squares: float
+    count: float
+
+    @property
+    def value(self) -> float | None:
+        return self.total**2 / (self.count * self.squares) if self.squares else None
+
+    @staticmethod
+    def merged(shares: "Iterable[EffectiveShare]") -> "EffectiveShare":
+        total = squares = count = 0.0
+        for each in shares:
+            total, squares, count = total + each.total, squares + each.squares, count + each.count
+        return EffectiveShare(total, squares, count)
+
+
+Metric = Mean | Sum | Max | EffectiveShare
 Metrics = Mapping[str, Metric]
 
 
@@ -57,19 +87,54 @@ def merge_metrics(parts: Iterable[Metrics]) -> dict[str, Metric]:
     Raises:
         TypeError: one name is used with two kinds of metric.
     """
-    merged: dict[str, Metric] = {}
+    by_name: dict[str, list[Metric]] = {}
     for part in parts:
         for name, metric in part.items():
-            seen = merged.get(name)
+            seen = by_name.get(name)
             if seen is None:
-                merged[name] = metric
-            elif type(seen) is not type(metric):
-                raise TypeError(f"metric {name} is a {type(seen).__name__} and a {type(metric).__name__}")
+                by_name[name] = [metric]
             else:
-                merged[name] = seen.merged(metric)  # type: ignore[arg-type]
-    return merged
+                seen.append(metric)
+    return {name: _merge(name, metrics) for name, metrics in by_name.items()}
+
+
+def _merge(name: str, metrics: list[Metric]) -> Metric:
+    first = metrics[0]
+    kind = type(first)
+    for each in metrics:
+        if type(each) is not kind:
+            raise TypeError(f"metric {name} is a {kind.__name__} and a {type(each).__name__}")
+    return first.merged(metrics)  # type: ignore[arg-type]
 
 
 def metric_values(metrics: Metrics) -> dict[str, float]:
     """Plain numbers by name; a mean over nothing is left out rather than shown as zero."""
     return {name: metric.value for name, metric in metrics.items() if metric.value is not None}
+
+
+def plain_metrics(metrics: Metrics) -> dict[str, list[str | float]]:
+    """Metrics as JSON data that `metrics_from_plain` reads back exactly."""
+    return {
+        name: [type(each).__name__.lower(), *(getattr(each, item) for item in each.__slots__)]
+        for name, each in metrics.items()
+    }
+
+
+def metrics_from_plain(plain: Mapping[str, Sequence[str | float]]) -> dict[str, Metric]:
+    """Read what `plain_metrics` wrote.
+
+    Raises:
+        ValueError: an entry that is no metric.
+    """
+    kinds: dict[str, Callable[..., Metric]] = {
+        "mean": Mean,
+        "sum": Sum,
+        "max": Max,
+        "effectiveshare": EffectiveShare,
+    }
+    metrics: dict[str, Metric] = {}
+    for name, (kind, *numbers) in plain.items():
+        if kind not in kinds or not all(isinstance(each, int | float) for each in numbers):
+            raise ValueError(f"metric {name} must be a kind of metric with its numbers, got {[kind, *numbers]}")
+        metrics[name] = kinds[str(kind)](*numbers)
+    return metrics

@@ -65,10 +65,30 @@ class BucketLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterLayout:
+    """Low-rank adapters: a target layer's weight is its starting value W + scaling * B A.
+
+    Args:
+        rank: A is [rank, in], B is [out, rank].
+        targets: last parts of the names of the layers that have an adapter; every other parameter keeps its start.
+    """
+
+    rank: int
+    scaling: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightLayout:
-    """How all parameters of a policy are divided in buckets. Fixed for a run."""
+    """How all parameters of a policy are divided in buckets. Fixed for a run.
+
+    Args:
+        adapter: given where the buckets hold adapters, `<layer>.lora_A.weight` and `<layer>.lora_B.weight`; None where
+            they hold whole weights.
+    """
 
     buckets: tuple[BucketLayout, ...]
+    adapter: AdapterLayout | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -137,11 +157,15 @@ class StepResult:
 
     Args:
         policy_version: the version that the step made: the number of finished learner steps.
-        num_updates: optimizer updates in this step (mini-batches times epochs).
-        metrics: named numbers of the step; means are over valid tokens unless the catalogue says otherwise.
+        num_updates: optimizer updates that were taken (mini-batches times epochs).
+        metrics: named numbers of the step; means are over valid tokens unless the catalogue says otherwise. None of a
+            step with `skipped`.
+        skipped: one line on what was not finite, in which update and rollouts: that update and the later ones of the
+            step were not taken, the counts above are of those before it. "" for a whole step.
     """
 
     policy_version: int
     num_updates: int
     num_valid_tokens: int
     metrics: dict[str, float] = field(default_factory=dict)
+    skipped: str = ""

@@ -7,6 +7,9 @@ import torch
 
 from shaping.metrics import Mean, Metric
 
+MAX_LOG_RATIO = 20.0
+"""Log ratios are held within this, so that no product of 0 and infinity can arise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInputs:
@@ -14,12 +17,13 @@ class LossInputs:
 
     Args:
         policy_logprobs: of the current policy; the only input with a gradient.
-        behavior_logprobs: from the sampler.
+        old_logprobs: what importance ratios are taken against: from the sampler, or the learner's own from before the
+            step (learner.old_logprobs).
         reference_logprobs: from the frozen reference model; None without one.
         policy_entropies: nats, detached.
         advantages: 0 outside the loss mask.
         loss_mask: bool, tokens trained.
-        weights: from the token plans, 1 without any.
+        weights: from the token plans and the correction, 1 without any.
         clip_low, clip_high: per-token clip ranges of a token plan; None leaves the loss's own.
         unclipped: bool, tokens whose ratio must not be clipped in any way, a dual clip included.
         sequence_ids: int64, which sample a token belongs to, for losses on whole sequences.
@@ -27,7 +31,7 @@ class LossInputs:
     """
 
     policy_logprobs: torch.Tensor
-    behavior_logprobs: torch.Tensor
+    old_logprobs: torch.Tensor
     reference_logprobs: torch.Tensor | None
     policy_entropies: torch.Tensor
     advantages: torch.Tensor

@@ -1,10 +1,10 @@
 """PPO with separate clip bounds and an optional dual clip.
 
-With rho = exp(policy - behavior log-prob), per token:
+With rho = exp(policy - old log-prob), per token:
 
     loss = max(-A rho, -A clip(rho, 1 - clip_low, 1 + clip_high)),  and for A < 0:  min(loss, -A dual_clip)
 
-The behavior log-prob is the sampler's own, so rho also holds the train/rollout mismatch.
+Where the old log-prob is the sampler's own, rho also holds the train/rollout mismatch.
 Source: Schulman et al. 2017 (arXiv:1707.06347); clip-higher: Yu et al. 2025 (DAPO, arXiv:2503.14476); dual clip: Ye et
 al. 2020 (arXiv:1912.09729). Deviation: log rho is held in [-20, 20], so that no product of 0 and infinity can arise,
 also for tokens that a token plan leaves unclipped.
@@ -14,11 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
-from learner.losses.base import LossInputs, LossOutput, mean_metrics, token_mean
+from learner.losses.base import MAX_LOG_RATIO, LossInputs, LossOutput, mean_metrics, token_mean
 from shaping.metrics import Max
 from shaping.signals import Signal
-
-MAX_LOG_RATIO = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +51,7 @@ class PPOClip:
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         mask, advantages = inputs.loss_mask, inputs.advantages
-        difference = torch.where(mask, inputs.policy_logprobs - inputs.behavior_logprobs, 0.0)
+        difference = torch.where(mask, inputs.policy_logprobs - inputs.old_logprobs, 0.0)
         ratios = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
         low = self._config.clip_low if inputs.clip_low is None else inputs.clip_low
         high = self._config.clip_high if inputs.clip_high is None else inputs.clip_high

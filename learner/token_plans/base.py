@@ -27,6 +27,7 @@ class TokenSignals:
     Args:
         policy_logprobs, policy_entropies: of the current policy.
         behavior_logprobs: from the sampler.
+        old_logprobs: what the loss takes its ratios against; the behavior log-probs unless they are recomputed.
         advantages: after shaping.
         keys: int64, spread evenly; of the token, the step and the update alone (learner/token_keys.py), for draws.
         clip_low, clip_high: of the policy loss, which clips ratios outside [1 - clip_low, 1 + clip_high].
@@ -35,6 +36,7 @@ class TokenSignals:
     policy_logprobs: torch.Tensor
     policy_entropies: torch.Tensor
     behavior_logprobs: torch.Tensor
+    old_logprobs: torch.Tensor
     advantages: torch.Tensor
     keys: torch.Tensor
     clip_low: float
@@ -49,7 +51,7 @@ class TokenWeights:
         weights: factors on the token losses, >= 0.
         clip_low, clip_high: clip ranges of these tokens; None leaves them to the loss.
         unclipped: bool, tokens whose importance ratio the loss must not clip in any way; None: no token.
-        penalties: coefficient of |policy - behavior log-prob| in the token's loss, >= 0; None: no such term.
+        penalties: coefficient of |policy - old log-prob| in the token's loss, >= 0; None: no such term.
     """
 
     weights: torch.Tensor

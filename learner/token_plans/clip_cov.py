@@ -59,7 +59,7 @@ class ClipCov:
 
 
 def _is_clipped(signals: TokenSignals) -> torch.Tensor:
-    ratios = (signals.policy_logprobs - signals.behavior_logprobs).exp()
+    ratios = (signals.policy_logprobs - signals.old_logprobs).exp()
     rises = (signals.advantages > 0) & (ratios > 1 + signals.clip_high)
     falls = (signals.advantages < 0) & (ratios < 1 - signals.clip_low)
     return rises | falls

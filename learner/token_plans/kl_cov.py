@@ -1,7 +1,7 @@
-"""KL-Cov: the tokens whose advantage and log-prob covary most are held near the behavior policy; nothing is clipped.
+"""KL-Cov: the tokens whose advantage and log-prob covary most are held near the old policy; nothing is clipped.
 
 With cov = (A - mean A)(log pi - mean log pi) over the N tokens of the scope, the k = max(1, floor(top_share N)) tokens
-of highest cov have the loss -A rho + beta |log pi - behavior log-prob|, all others -A rho. No ratio is clipped,
+of highest cov have the loss -A rho + beta |log pi - old log-prob|, all others -A rho. No ratio is clipped,
 whatever the loss's ranges are: this plan takes the place of clipping.
 beta = 0 reproduces the loss with its clipping off exactly (and the loss as it is where no ratio leaves its range).
 Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl. `top_share` is verl's default and the authors' for

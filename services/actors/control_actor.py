@@ -1,5 +1,7 @@
 """Ray shell of the control plane. Decides nothing."""
 
+from collections.abc import Sequence
+
 from services.control_server import ControlServer
 from services.reports import Intent, RunDescription, RunReport
 
@@ -14,6 +16,9 @@ class ControlActor:
     async def serve(self, host: str, port: int) -> str:
         self._server = ControlServer(self._description)
         return await self._server.serve(host, port)
+
+    async def remember(self, reports: Sequence[RunReport]) -> None:
+        await self._server.remember(reports)
 
     async def report(self, report: RunReport) -> None:
         await self._server.report(report)

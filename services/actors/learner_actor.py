@@ -7,9 +7,11 @@ import ray
 
 from learner.batch_plan import BatchPlan
 from services.actor_logs import redirect_output
+from services.actors import HEARTBEAT
 from services.recipe import Recipe
 from shaping.components import import_module_of
-from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
 
 if TYPE_CHECKING:
     from services.roles.learner import LearnerRole
@@ -36,6 +38,10 @@ class LearnerActor:
         self._role = roles.build_learner_role(self._recipe, self._rank, (address, port))
         return str(self._role.start())
 
+    @ray.method(concurrency_group=HEARTBEAT)
+    def ping(self) -> None:
+        """Answers while other calls work, in a thread of its own."""
+
     def step(
         self, plan: BatchPlan, step: int, indices: tuple[int, ...], *groups: tuple[TrainingSample, ...]
     ) -> StepResult:
@@ -49,6 +55,15 @@ class LearnerActor:
 
     def send_weights(self, policy_version: int) -> WeightManifest:
         return self._role.send_weights(policy_version)
+
+    def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        return self._role.score_canary(answers)
+
+    def save(self, directory: str) -> tuple[StoredFile, ...]:
+        return self._role.save(directory)
+
+    def load(self, directory: str) -> None:
+        self._role.load(directory)
 
     def export(self, directory: str) -> None:
         self._role.export(directory)

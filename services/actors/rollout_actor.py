@@ -8,7 +8,7 @@ from services.actor_logs import redirect_output
 from services.recipe import Recipe
 from services.roles.rollout import build_rollout_worker
 from shaping.records import GroupRequest, RolloutGroup
-from shaping.training import WeightChannel, WeightLayout, WeightManifest
+from shaping.training import CanaryAnswer, WeightChannel, WeightLayout, WeightManifest
 
 
 class RolloutActor:
@@ -21,6 +21,9 @@ class RolloutActor:
     async def start(self) -> EngineInfo:
         return await self._worker.start()
 
+    async def ping(self) -> int:
+        return self._worker.policy_version
+
     @ray.method(num_returns=2)
     async def generate(self, request: GroupRequest) -> tuple[GroupSummary, RolloutGroup]:
         return await self._worker.generate(request)
@@ -28,8 +31,11 @@ class RolloutActor:
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self._worker.connect_weights(channel)
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
-        await self._worker.stage_weights(layout)
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
+        await self._worker.stage_weights(layout, policy_version)
+
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        await self._worker.verify_weights(manifest)
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
         await self._worker.commit_weights(manifest)
@@ -39,6 +45,9 @@ class RolloutActor:
 
     async def resume(self) -> None:
         await self._worker.resume()
+
+    async def canary(self, request: GroupRequest) -> CanaryAnswer:
+        return await self._worker.canary(request)
 
     async def close(self) -> None:
         await self._worker.close()

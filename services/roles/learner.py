@@ -8,9 +8,11 @@ from learner.torch_learner import torch_learner
 from learner.work import StepWork, rank_mini_batches
 from services.recipe import Recipe
 from services.schedules import sampling_at
+from services.sync_phases import PEER_SHARE
 from shaping.components import import_module_of
 from shaping.memory_channel import MemoryChannel
-from shaping.training import StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import CanaryAnswer, StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
 
 
 class LearnerRole:
@@ -51,6 +53,15 @@ class LearnerRole:
     def send_weights(self, policy_version: int) -> WeightManifest:
         return self._learner.send_weights(policy_version)
 
+    def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        return self._learner.score_canary(answers)
+
+    def save(self, directory: str) -> tuple[StoredFile, ...]:
+        return self._learner.save(directory)
+
+    def load(self, directory: str) -> None:
+        self._learner.load(directory)
+
     def export(self, directory: str) -> None:
         self._learner.export(directory)
 
@@ -60,8 +71,11 @@ class LearnerRole:
 
 def build_learner_role(recipe: Recipe, rank: int, rendezvous: tuple[str, int]) -> LearnerRole:
     """Rank `rank` of a run, not started. The DeepSpeed learner is imported only where it is asked for."""
+    weight_timeout_s = PEER_SHARE * recipe.run.deadlines.weights_seconds
     if recipe.learner.engine == "torch":
-        learner = torch_learner(recipe.learner, model_path=recipe.model.path, seed=recipe.seed)
+        learner = torch_learner(
+            recipe.learner, model_path=recipe.model.path, seed=recipe.seed, weight_timeout_s=weight_timeout_s
+        )
         return LearnerRole(learner, recipe, rank)
     module = import_module_of("learner", f"{recipe.learner.engine}_learner")
     address, port = rendezvous
@@ -73,5 +87,6 @@ def build_learner_role(recipe: Recipe, rank: int, rendezvous: tuple[str, int]) -
         address=address,
         port=port,
         timeout_s=recipe.run.deadlines.step_seconds,
+        weight_timeout_s=weight_timeout_s,
     )
     return LearnerRole(learner, recipe, rank)

@@ -29,8 +29,16 @@ def build_factory(recipe: Recipe, renderer: Renderer) -> GroupFactory:
     Raises:
         DataError: the data cannot be read, or no prompt fits.
     """
+    return make_factory(recipe, renderer, load("rollout.sources", recipe.data.train, "data.train").build())
+
+
+def make_factory(recipe: Recipe, renderer: Renderer, source: PromptSource) -> GroupFactory:
+    """Opens the groups of a run over these prompts.
+
+    Raises:
+        DataError: no prompt fits.
+    """
     rollout = recipe.rollout
-    source: PromptSource = load("rollout.sources", recipe.data.train, "data.train").build()
     selector: PromptSelector = load("rollout.selectors", rollout.selector, "rollout.selector").build(
         num_prompts=len(source), seed=recipe.seed
     )

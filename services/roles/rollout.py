@@ -4,6 +4,7 @@ from rollout.engines import EngineSettings, make_engine
 from rollout.worker import RolloutWorker
 from services.recipe import Recipe
 from services.schedules import sampling_at
+from services.sync_phases import PEER_SHARE
 from shaping.memory_channel import MemoryChannel
 
 
@@ -17,7 +18,7 @@ def build_rollout_worker(
         max_model_tokens=recipe.max_sequence_tokens,
         seed=recipe.seed + worker_index,
         sampling=sampling_at(recipe.rollout.sampling)(0),
-        weight_timeout_s=recipe.run.deadlines.weights_seconds,
+        weight_timeout_s=PEER_SHARE * recipe.run.deadlines.weights_seconds,
         memory_channel=memory_channel,
     )
     return RolloutWorker(make_engine(settings))

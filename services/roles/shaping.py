@@ -1,15 +1,21 @@
 """The shaping role: groups in, a summary that travels and samples that stay; some groups are written down."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from learner.batch_plan import SampleSize
 from services.group_dump import GroupDump, open_dump
+from services.group_files import read_groups, write_groups
 from services.ports import RoundOutcome, ShapedSummary
 from services.recipe import Recipe
+from shaping.errors import CheckpointError
 from shaping.groups import Drop
 from shaping.pipeline import DroppedGroup, ShapingPipeline
 from shaping.records import RolloutGroup
+from shaping.stored_files import StoredFile
 from shaping.training import TrainingSample
+
+Samples = tuple[TrainingSample, ...]
 
 
 class ShapingRole:
@@ -50,6 +56,21 @@ class ShapingRole:
             min_policy_version=min(each.min_policy_version for each in rounds),
         )
         return summary, samples
+
+    def save_groups(self, groups: Sequence[tuple[ShapedSummary, Samples]], file: str) -> StoredFile:
+        """Write shaped groups to a new file."""
+        return write_groups(Path(file), groups)
+
+    def load_groups(self, file: str, num_groups: int) -> tuple[tuple[ShapedSummary, Samples], ...]:
+        """Read what `save_groups` wrote.
+
+        Raises:
+            CheckpointError: damaged, or another number of groups.
+        """
+        groups = read_groups(Path(file))
+        if len(groups) != num_groups:
+            raise CheckpointError(f"a groups file must hold {num_groups} groups, found {len(groups)} ({file})")
+        return groups
 
 
 def build_shaping_role(recipe: Recipe, groups: Path | None = None) -> ShapingRole:

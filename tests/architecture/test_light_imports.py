@@ -43,6 +43,7 @@ LIGHT = {
         *("services.run_state", "services.control", "services.metrics", "services.api.app", "services.control_server"),
         *("services.explain.command", "services.group_dump", "services.cli"),
         *("services.run_dir", "services.progress", "services.history", "services.report_figure"),
+        *("services.group_files", "services.run_lock", "services.recipe_changes", "services.checkpoints.command"),
     ],
 }
 

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.benchmarks import planning, scoring, shaping
+from learner.batch_plan import BatchPlan, MiniBatchPlan, SampleSize
+from tests.benchmarks import learner, planning, shaping
 from tests.benchmarks.less_groups import REGIMES, make_batch
 from tests.benchmarks.worst_groups import WORST_GROUPS
 
@@ -57,10 +59,30 @@ def test_the_pipeline_is_timed_on_groups_it_trains() -> None:
     assert shaping.measure_pipeline(num_tokens=64, num_rounds=1)["pipeline_seconds_per_group"] > 0
 
 
-def test_scoring_and_planning_give_rows_and_figures() -> None:
-    row = scoring.measure_case(16, 8, with_gradient=True, num_rounds=1)
-    assert row["case"] == "v16_forward_backward"
-    assert float(row["over_naive"]) > 0
+def test_tiles_and_naive_are_compared_on_the_same_numbers() -> None:
+    case = learner.Case(vocab_size=50, num_tokens=40, hidden_size=8, num_rounds=1)
+    found, wanted = (learner.make_call(scores, case)() for scores in (learner.tiled, learner.naive))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    row = learner.compare("_32k_wide", case)
+    assert row["case"] == "v50_wide"
+    assert float(row["time_ratio"]) > 0
+    assert max(float(each["gradient_error"]) for each in learner.measure_errors(case)) < 1e-5
+
+
+def test_waste_is_what_ranks_wait_for() -> None:
+    # 30 tokens for one rank and 10 for the other: 20 of 60 are waited away
+    sizes = [
+        SampleSize(group_index=0, sample_index=i, num_tokens=n, num_valid_tokens=1) for i, n in enumerate([30, 10])
+    ]
+    update = MiniBatchPlan(micro_batches=(((sizes[0],),), ((sizes[1],),)), num_valid_tokens=2)
+    assert learner.waste_of(BatchPlan(mini_batches=(update,))) == pytest.approx(1 / 3)
+    rows = learner.measure_packing(8)
+    assert [(row["ranks"], row["micro_batch_tokens"]) for row in rows[:3]] == [(1, 16_384), (1, 32_768), (2, 16_384)]
+    assert rows[0]["waste_share"] == 0
+
+
+def test_planning_gives_figures() -> None:
     figures = planning.measure(32, core=None, num_rounds=1).figures
     assert figures.keys() == {"num_groups", "plan_seconds", "sort_seconds", "plan_over_sort"}
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 import torch
-from engine_cases import EngineCase, Policy, Sender, free_port, make_tokenizer, save_tiny_policy
+from engine_cases import EngineCase, Policy, Sender, make_tokenizer, save_tiny_policy
 from transformers import PreTrainedTokenizerFast
 
 from rollout.config import EngineConfig
@@ -13,7 +13,6 @@ from rollout.engines import EngineSettings, make_engine
 from rollout.vllm_env import worker_environment
 from shaping.memory_channel import MemoryChannel
 from shaping.records import Sampling
-from shaping.training import WeightChannel
 
 FIRST_VERSION = 7
 """As a resumed run would start."""
@@ -35,7 +34,7 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 async def case(request: pytest.FixtureRequest, tiny_model_path: str) -> AsyncIterator[EngineCase]:
     """Every engine kind in turn, started and connected, serving the tiny policy."""
     kind = request.param
-    memory = None if kind == "vllm" else MemoryChannel(num_receivers=1, timeout_s=10)
+    memory = None if kind == "vllm" else MemoryChannel()
     config = EngineConfig(
         kind=kind, dtype="float32", max_num_seqs=64, kv_cache_bytes=2**26, enforce_eager=True, max_proof_error=1e-4
     )
@@ -49,15 +48,13 @@ async def case(request: pytest.FixtureRequest, tiny_model_path: str) -> AsyncIte
         weight_timeout_s=20,
         memory_channel=memory,
     )
-    backend, port = ("memory", 0) if memory else ("gloo", free_port())
-    channel = WeightChannel(backend=backend, address="127.0.0.1", port=port, world_size=2, first_rank=1)
     threads = torch.get_num_threads()
     # Rounding, and with it sampled tokens, must not depend on the machine's load.
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in worker_environment(config).items() if kind == "vllm" else ():
             patch.setenv(name, value)
-        each = EngineCase(kind, make_engine(settings), Policy(tiny_model_path), Sender(channel, memory))
+        each = EngineCase(kind, make_engine(settings), Policy(tiny_model_path), Sender.opened(memory))
         await each.start()
         yield each
         await each.engine.close()

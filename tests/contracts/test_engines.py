@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_cases import free_port, header_bytes
 
-from shaping.errors import EngineRefused, RecordError, RunFailed
+from shaping.errors import ChannelBroken, EngineRefused, RecordError, RunFailed
 from shaping.records import EntropySource, Rollout, Sampling, StopReason, VersionSpan
 
 pytestmark = [
@@ -184,6 +186,25 @@ async def test_a_second_commit_leaves_nothing_of_the_first(case: Any) -> None:
         assert_matches(case, LONG_PROMPT, await case.generate(LONG_PROMPT, n=2, seed=8))
 
 
+async def test_with_two_policies_and_a_shared_prefix_no_cache_hit_crosses_versions(case: Any) -> None:
+    """The prefix is in the cache from the policy before, and from a request that is under way during the commit."""
+    if not case.has_model:
+        pytest.skip("a script has no cache")
+    first = case.policy
+    second = first.copy()
+    second.perturb(seed=4)
+    prompts = [[*LONG_PROMPT, suffix] for suffix in (11, 12)]
+    for policy in (second, first, second):
+        running = asyncio.ensure_future(case.generate(prompts[0], n=1, seed=14, max_response_tokens=60))
+        # Requests start in order: once this one has a token, the prefix of both is in the cache.
+        await case.generate(prompts[1], n=1, seed=15, max_response_tokens=1)
+        case.policy = policy
+        await case.publish()
+        for prompt in prompts:
+            assert_matches(case, prompt, await case.generate(prompt, n=2, seed=16))
+        await running
+
+
 async def test_a_corrupted_bucket_is_refused_and_the_old_version_goes_on(case: Any) -> None:
     before = await case.generate(LONG_PROMPT, n=2, seed=9)
     version = case.engine.policy_version
@@ -206,6 +227,79 @@ async def test_a_version_that_is_not_newer_is_refused(case: Any) -> None:
     with pytest.raises(EngineRefused, match=f"must be newer than {version}, got {version}"):
         await case.engine.commit_weights(case.policy.manifest(version))
     assert case.engine.policy_version == version
+
+
+async def test_a_version_that_is_not_newer_is_refused_before_a_byte_is_received(case: Any) -> None:
+    version = case.engine.policy_version
+    with pytest.raises(EngineRefused, match=f"must be newer than {version}, got {version}"):
+        await case.engine.stage_weights(case.policy.layout(), version)
+
+
+async def test_weights_are_verified_before_they_are_live(case: Any) -> None:
+    version = case.engine.policy_version
+    manifest = await case.stage()
+    await case.engine.verify_weights(manifest)
+    assert case.engine.policy_version == version
+    await case.engine.commit_weights(manifest)
+    assert case.engine.policy_version == version + 1
+    manifest = await case.stage(flipped_bucket=2)
+    with pytest.raises(EngineRefused, match=f"bucket 2 must have checksum {manifest.checksums[2]}"):
+        await case.engine.verify_weights(manifest)
+    with pytest.raises(EngineRefused, match="found none staged"):
+        await case.engine.verify_weights(manifest)
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        ({"order": [0, 2]}, "bucket 1 of version {new} must come next, found bucket 2: bucket 1 is missing"),
+        ({"order": [0, 1]}, "bucket 2 of version {new} must come next, found the end: bucket 2 is missing"),
+        ({"order": [0, 1, 1, 2]}, "bucket 2 of version {new} must come next, found bucket 1 again"),
+        ({"order": [0, 1, 2, 2]}, "the end of version {new} must come next, found bucket 2 again"),
+        ({"order": [1, 0, 2]}, "bucket 0 of version {new} must come next, found bucket 1: bucket 0 is missing"),
+        ({"sent_version": 1}, "bucket 0 of version {new} must come next, found bucket 0 of version 1"),
+    ],
+)
+async def test_a_bucket_out_of_step_is_refused_by_name_and_a_new_channel_works(
+    case: Any, faults: dict[str, Any], told: str
+) -> None:
+    before = case.engine.policy_version
+    with pytest.raises(EngineRefused, match=told.format(new=before + 1)):
+        await case.stage(**faults)
+    with pytest.raises(EngineRefused, match="found none staged"):
+        await case.engine.verify_weights(case.policy.manifest(before + 1))
+    await case.connect()
+    assert await case.publish() == before + 1
+
+
+async def test_a_sender_that_leaves_half_way_breaks_the_channel_and_a_new_one_works(case: Any) -> None:
+    before = case.engine.policy_version
+    layout = case.policy.layout()
+
+    def send_one_and_leave() -> None:
+        index, bucket = 0, case.policy.buckets(layout)[0]
+        case.sender._sent(header_bytes(before + 1, index, 3, len(bucket)), np.frombuffer(bucket, dtype=np.uint8).copy())
+        case.sender.leave()
+
+    sending = asyncio.to_thread(send_one_and_leave)
+    _, staged = await asyncio.gather(sending, case.engine.stage_weights(layout, before + 1), return_exceptions=True)
+    assert isinstance(staged, ChannelBroken)
+    assert f"bucket 1 of version {before + 1} did not arrive" in str(staged)
+    await case.connect()
+    assert await case.publish() == before + 1
+
+
+async def test_a_channel_that_nobody_hosts_is_given_up_in_time(case: Any) -> None:
+    """Another engine's problem is not this one's: it goes on serving, and meets in the next channel."""
+    if case.kind != "vllm":
+        pytest.skip("in memory nobody is waited for")
+    nowhere = replace(case.sender.channel, port=free_port())
+    running = asyncio.ensure_future(case.generate(PROMPT, n=1, max_response_tokens=8))
+    with pytest.raises(ChannelBroken, match=f"no weight channel at 127.0.0.1:{nowhere.port}"):
+        await case.engine.connect_weights(nowhere)
+    assert len(await running) == 1
+    await case.connect()
+    await case.publish()
 
 
 async def test_discarded_weights_cannot_be_committed(case: Any) -> None:
@@ -271,7 +365,7 @@ async def test_weights_of_another_model_are_refused_before_they_are_received(cas
     layout = case.policy.layout()
     short = type(layout)(buckets=layout.buckets[:-1])
     with pytest.raises(EngineRefused, match=r"must be those of the served model: \d+ missing"):
-        await case.engine.stage_weights(short)
+        await case.engine.stage_weights(short, case.engine.policy_version + 1)
 
 
 async def test_closing_an_engine_fails_its_requests(case: Any) -> None:

@@ -86,7 +86,7 @@ def term_of(
 def loss_inputs(batch: Microbatch, scores: torch.Tensor, num_valid: int) -> LossInputs:
     return LossInputs(
         policy_logprobs=scores[0],
-        behavior_logprobs=batch.behavior_logprobs,
+        old_logprobs=batch.old_logprobs,
         reference_logprobs=scores[0].detach() - 0.1,
         policy_entropies=scores[1].detach(),
         advantages=batch.advantages,
@@ -111,6 +111,7 @@ def signals_of(samples: Sequence[TrainingSample]) -> TokenSignals:
         policy_logprobs=logprobs,
         policy_entropies=entropies,
         behavior_logprobs=batch.behavior_logprobs[batch.loss_mask],
+        old_logprobs=batch.old_logprobs[batch.loss_mask],
         advantages=batch.advantages[batch.loss_mask],
         keys=token_keys(batch, step=3, update=1),
         clip_low=0.2,
@@ -261,6 +262,7 @@ def test_a_plan_takes_few_equal_and_certain_tokens(kind: str, num_tokens: int) -
         policy_logprobs=zeros,
         policy_entropies=zeros,
         behavior_logprobs=zeros,
+        old_logprobs=zeros,
         advantages=zeros,
         keys=torch.arange(num_tokens),
         clip_low=0.2,

@@ -11,19 +11,21 @@ import torch
 from group_builders import make_group, make_prompt, make_rollout
 from learner_builders import make_batch, make_work, write_tiny_policy
 
-from learner.config import KLConfig, LearnerConfig
+from learner.config import CorrectionConfig, KLConfig, LearnerConfig
 from learner.torch_learner import torch_learner
 from services.catalogue import MetricKind
 from services.catalogue_entries import FAMILIES, catalogue
+from services.sync_phases import SyncPhase
+from services.weight_sync import SyncResult
 from shaping.components import ComponentSpec, kinds, load
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.groups import DropReason
 from shaping.kernels.base import SegmentRule
-from shaping.metrics import Max, Mean, Metric, Sum
+from shaping.metrics import EffectiveShare, Max, Mean, Metric, Sum
 from shaping.pipeline import ShapingPipeline
 from shaping.records import RolloutGroup
 
-KIND_OF = {Mean: MetricKind.MEAN, Sum: MetricKind.SUM, Max: MetricKind.MAX}
+KIND_OF = {Mean: MetricKind.MEAN, EffectiveShare: MetricKind.MEAN, Sum: MetricKind.SUM, Max: MetricKind.MAX}
 
 
 def mixed_group() -> RolloutGroup:
@@ -82,7 +84,7 @@ def test_a_dropped_group_emits_known_numbers_too() -> None:
 
 
 def learner_cases() -> list[LearnerConfig]:
-    """Each loss with every token plan, every regulariser and a KL term at once."""
+    """Each loss with every token plan, every regulariser, a KL term and each correction at once."""
     everything = LearnerConfig(
         engine="torch",
         dtype="float32",
@@ -91,7 +93,12 @@ def learner_cases() -> list[LearnerConfig]:
         token_plans=tuple(ComponentSpec(kind=kind) for kind in kinds("learner.token_plans")),
         regularisers=tuple(ComponentSpec(kind=kind) for kind in kinds("learner.regularisers")),
     )
-    return [replace(everything, loss=ComponentSpec(kind=kind)) for kind in kinds("learner.losses")]
+    corrections = [
+        {"correction": CorrectionConfig(mode="mask")},
+        {"correction": CorrectionConfig(mode="clamp"), "old_logprobs": "recompute"},
+    ]
+    losses = [replace(everything, loss=ComponentSpec(kind=kind)) for kind in kinds("learner.losses")]
+    return losses + [replace(losses[0], **options) for options in corrections]
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +123,36 @@ def test_every_number_of_the_learner_is_in_the_catalogue(learner_numbers: dict[s
         assert catalogue().unknown(numbers) == [], case
 
 
+def sync_numbers() -> dict[str, float]:
+    """What a weight sync that went through every phase reports."""
+    result = SyncResult(
+        manifest=None,
+        live=(),
+        left_out=(),
+        phase_seconds=dict.fromkeys(set(SyncPhase) - {SyncPhase.IDLE}, 1.0),
+        aborts=(),
+        num_mismatches=0,
+        canary_difference_nats=0.0,
+    )
+    return result.metrics()
+
+
+def test_every_number_of_a_weight_sync_is_in_the_catalogue() -> None:
+    assert catalogue().unknown(sync_numbers()) == []
+
+
 def test_every_metric_of_the_catalogue_is_emitted_by_somebody(learner_numbers: dict[str, dict[str, float]]) -> None:
     known = catalogue()
-    names = {name for numbers in learner_numbers.values() for name in numbers}
+    names = {name for numbers in learner_numbers.values() for name in numbers} | set(sync_numbers())
     for config in shaping_cases():
         names |= set(shaping_metrics(config, mixed_group()))
     emitted = {entry.metric.name for entry in map(known.find, names) if entry is not None}
-    by_the_orchestrator = {"learner_staleness_versions"}
+    by_the_orchestrator = {
+        "learner_staleness_versions",
+        "learner_skipped_steps_count",
+        "groups_attempts_count",
+        "groups_keep_share",
+    }
     assert {metric.name for metric in known.metrics} == emitted | by_the_orchestrator
 
 
@@ -143,5 +173,5 @@ def test_every_metric_has_words_and_a_formula() -> None:
     for metric in catalogue().metrics:
         assert metric.help and metric.formula, metric.name
         assert metric.name.split("_")[0] in {
-            *("reward", "rollout", "verdict", "groups", "segments", "advantage", "less", "learner"),
+            *("reward", "rollout", "verdict", "groups", "segments", "advantage", "less", "learner", "weight"),
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fake_roles import FakeControl
+from fake_roles import FakeControl, FakeStore
 from safetensors.torch import load_file
 from toy_policy import make_toy_recipe, toy_changes, write_toy_policy
 
@@ -17,7 +17,7 @@ from services.local import LocalHouse
 from services.plan import make_plan
 from services.recipe import Recipe
 from services.roles.learner import build_learner_role
-from services.session import read_prompts, run_session
+from services.session import Disk, read_prompts, run_session
 from shaping.errors import RecipeError, RunFailed
 
 
@@ -40,7 +40,9 @@ async def run_in_house(recipe: Recipe, export_to: Path) -> FakeControl:
     control = FakeControl()
     house = LocalHouse(recipe)
     try:
-        await run_session(recipe, read_prompts(recipe), house, control, api_address="none", export_to=str(export_to))
+        disk = Disk(store=FakeStore(), checkpoint=None)
+        prompts = read_prompts(recipe)
+        await run_session(recipe, prompts, house, control, disk, api_address="none", export_to=str(export_to))
     finally:
         await house.close()
         await house.close()
@@ -77,6 +79,22 @@ def test_two_synchronous_runs_of_one_seed_are_the_same_bit_for_bit(policy: Path,
         runs[name] = load_file(tmp_path / name / "model.safetensors")
     assert all(torch.equal(value, runs["again"][name]) for name, value in runs["first"].items())
     assert any(not torch.equal(value, runs["other"][name]) for name, value in runs["first"].items())
+
+
+def test_merged_and_adapter_publish_train_the_same_policy_bit_for_bit(policy: Path, tmp_path: Path) -> None:
+    weights = {"start": load_file(policy / "model.safetensors")}
+    for publish in ("merged", "adapter"):
+        lora = {"rank": 8, "alpha": 16.0, "publish": publish}
+        control = run_toy(policy, tmp_path, {"run.steps": 3, "learner.lora": lora}, name=publish)
+        weights[publish] = load_file(tmp_path / publish / "model.safetensors")
+        assert len(control.steps) == 3
+        for step in control.steps:
+            assert step.metrics["learner_logprob_difference_max_nats"] < 1e-4
+    start, merged, adapter = weights.values()
+    assert merged.keys() == adapter.keys() == start.keys()
+    assert all(torch.equal(merged[name], adapter[name]) for name in start)
+    moved = {name for name in start if not torch.equal(merged[name], start[name])}
+    assert moved == {name for name in start if name.endswith("_proj.weight")}
 
 
 def test_a_stale_run_stays_in_its_bound(policy: Path, tmp_path: Path) -> None:

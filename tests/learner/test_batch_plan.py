@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,20 @@ def test_no_round_of_micro_batches_is_empty(lengths: list[list[int]], num_ranks:
     for mini_batch in plan(make_sizes(lengths), num_ranks=num_ranks, layout=layout).mini_batches:
         for row in zip(*mini_batch.micro_batches, strict=True):
             assert any(row)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 8, 64])
+@pytest.mark.parametrize(("num_groups", "limit"), [(512, 16_384), (512, 32_768), (64 * 4, 16_384)])
+def test_long_tailed_lengths_leave_ranks_waiting_for_3_percent_at_most(
+    num_groups: int, limit: int, num_ranks: int
+) -> None:
+    # Lognormal around 700 tokens, one in 40 longer than 5000: a rank's turn costs what the longest of its row costs.
+    lengths = np.random.default_rng(1).lognormal(np.log(700), 1.0, (num_groups, 8)).astype(int).clip(1, 8192)
+    (mini_batch,) = plan(make_sizes(lengths.tolist()), num_ranks=num_ranks, micro_batch_tokens=limit).mini_batches
+    rows = [[micro_batch_cost(each, "packed") for each in row] for row in zip(*mini_batch.micro_batches, strict=True)]
+    assert 1 - lengths.sum() / sum(num_ranks * max(row) for row in rows) <= 0.03
+    fewest = -(-lengths.sum() // (num_ranks * limit))
+    assert len(rows) <= fewest * 1.02 + 1
 
 
 def test_packed_micro_batches_of_equal_samples_are_equal() -> None:

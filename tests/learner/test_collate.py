@@ -66,6 +66,7 @@ def test_layouts_differ_only_in_where_tokens_lie(shapes: list) -> None:
     padded, packed = collate(samples, "padded"), collate(samples, "packed")
     for name in ("targets", "loss_mask", "hint_mask", "behavior_logprobs", "advantages", "sequence_ids"):
         assert torch.equal(getattr(padded, name), getattr(packed, name))
+    assert torch.equal(padded.old_logprobs, padded.behavior_logprobs)
     assert padded.num_tokens == packed.num_tokens == packed.token_ids.numel() - packed.num_padding_tokens
     assert packed.num_padding_tokens == 0
     assert packed.sequence_lengths is not None and sum(packed.sequence_lengths) == packed.token_ids.shape[1]

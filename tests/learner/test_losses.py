@@ -19,7 +19,7 @@ BEHAVIOR = torch.tensor([-0.15, -1.4, -0.5, -0.05, -0.70, -2.1, -0.3, -0.25])
 def fixture_inputs(**changes: object) -> LossInputs:
     values = {
         "policy_logprobs": POLICY.clone().requires_grad_(),
-        "behavior_logprobs": BEHAVIOR,
+        "old_logprobs": BEHAVIOR,
         "reference_logprobs": None,
         "policy_entropies": torch.zeros(8),
         "advantages": ADVANTAGES,
@@ -37,7 +37,7 @@ def fixture_inputs(**changes: object) -> LossInputs:
 def one_token(*, log_ratio: float, advantage: float) -> LossInputs:
     return fixture_inputs(
         policy_logprobs=torch.tensor([log_ratio - 3.0], requires_grad=True),
-        behavior_logprobs=torch.tensor([-3.0]),
+        old_logprobs=torch.tensor([-3.0]),
         policy_entropies=torch.zeros(1),
         advantages=torch.tensor([advantage]),
         loss_mask=torch.ones(1, dtype=torch.bool),
@@ -136,7 +136,7 @@ def test_tokens_outside_the_mask_are_never_read() -> None:
     mask = torch.tensor([True] * 4 + [False] * 4)
     inputs = fixture_inputs(loss_mask=mask, num_valid_tokens=4)
     poisoned = dataclasses.replace(
-        inputs, behavior_logprobs=torch.where(mask, BEHAVIOR, torch.nan), advantages=torch.where(mask, ADVANTAGES, 1e30)
+        inputs, old_logprobs=torch.where(mask, BEHAVIOR, torch.nan), advantages=torch.where(mask, ADVANTAGES, 1e30)
     )
     clean, found = (build(Config()).loss(each) for each in (inputs, poisoned))
     assert torch.equal(clean.loss, found.loss)

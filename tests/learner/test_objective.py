@@ -4,7 +4,7 @@ from group_builders import make_group, make_rollout
 from learner_builders import make_batch, make_sample
 
 from learner.collate import Microbatch, collate
-from learner.config import KLConfig, LearnerConfig
+from learner.config import CorrectionConfig, KLConfig, LearnerConfig
 from learner.losses.base import LossInputs, LossOutput
 from learner.objective import (
     UpdateCounts,
@@ -171,7 +171,7 @@ def test_penalties_pull_trained_tokens_back_to_the_sampler() -> None:
 def test_plans_see_the_trained_tokens_without_gradient() -> None:
     batch = collate([make_sample(num_hint=2, num_response=4)], "packed")
     signals = trained_signals(batch, random_scores(batch))
-    assert signals.shape == (4, 4)
+    assert signals.shape == (5, 4)
     assert not signals.requires_grad
 
 
@@ -218,7 +218,13 @@ def test_a_policy_loss_gets_entropies_without_gradient() -> None:
     scores = random_scores(batch)
     objective = build_objective(LearnerConfig())
     objective = type(objective)(
-        loss=GradientThroughEntropies(), token_plans=(), regularisers=(), kl=KLConfig(), differentiable_entropies=False
+        loss=GradientThroughEntropies(),
+        token_plans=(),
+        regularisers=(),
+        kl=KLConfig(),
+        differentiable_entropies=False,
+        recomputes_old=False,
+        correction=CorrectionConfig(),
     )
     weights = combine_weights((), 6, torch.device("cpu"))
     counts = UpdateCounts(num_valid_tokens=6, num_hint_tokens=0)

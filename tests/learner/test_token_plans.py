@@ -46,7 +46,8 @@ def make_signals(
     return TokenSignals(
         policy_logprobs=torch.tensor(policy),
         policy_entropies=rows[0],
-        behavior_logprobs=rows[1],
+        behavior_logprobs=torch.full_like(rows[1], torch.nan),
+        old_logprobs=rows[1],
         advantages=rows[2],
         keys=keys,
         clip_low=clip,

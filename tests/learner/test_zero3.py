@@ -1,6 +1,5 @@
 """The real ZeRO-3 learner, on one rank and on two, against plain torch on the same batches."""
 
-import math
 import os
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 import torch
 from learner_builders import write_tiny_policy
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 from zero3_cases import CASES, RecordingTorchEngine, cases_of, run_case
 
 from learner.deepspeed_env import worker_environment
@@ -72,11 +70,8 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groups]:
     """Both groups, run to their end beside each other: starting one costs more than all that it then does."""
     folder = tmp_path_factory.mktemp("zero3")
     policies = folder / "policies"
-    for name, tied in (("tied", True), ("untied", False), ("broken", True)):
+    for name, tied in (("tied", True), ("untied", False)):
         write_tiny_policy(policies / name, tied=tied)
-    broken = AutoModelForCausalLM.from_pretrained(policies / "broken")
-    broken.model.norm.weight.data[3] = math.nan
-    broken.save_pretrained(policies / "broken")
     out = {num_ranks: folder / f"ranks_{num_ranks}" for num_ranks in NUM_RANKS}
     processes = {num_ranks: start_group(num_ranks, policies, out[num_ranks]) for num_ranks in NUM_RANKS}
     try:
@@ -139,7 +134,7 @@ def test_metrics_equal_those_of_plain_torch(
     expected, found = plain[name]["metrics"], groups.found(num_ranks, name)["metrics"]
     assert found.keys() == expected.keys()
     for metric, value in expected.items():
-        if not metric.endswith("_s") and metric != "learner_padding_share":
+        if not metric.endswith("_s") and metric not in {"learner_padding_share", "learner_rank_imbalance_share"}:
             assert found[metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
 
 
@@ -159,19 +154,36 @@ def test_a_resumed_group_goes_on_bit_for_bit(groups: Groups) -> None:
     assert not any(torch.equal(whole[name], start[name]) for name in whole)
 
 
+def test_a_receiver_that_leaves_breaks_the_channel_and_not_the_group_of_ranks(groups: Groups) -> None:
+    """What follows it, over a new channel, is the next test."""
+    assert "of version 1 was not received" in groups.found(2, "broken_transfer")
+
+
 def test_weights_sent_over_gloo_are_the_exported_ones(groups: Groups) -> None:
     found = groups.found(2, "sent")
     assert found["same"]
     assert found["num_buckets"] > 1
 
 
-def test_a_loss_that_is_not_finite_is_refused_on_every_rank(groups: Groups) -> None:
-    for rank in range(2):
-        text = (groups.out[2] / f"not_finite_{rank}.txt").read_text()
-        assert text.startswith("learner: the loss is nan in step 0, update 1 of 3")
-    before = load_file(groups.policies / "broken" / "model.safetensors")
-    after = groups.weights("broken_after")
-    assert all(torch.equal(after[name].nan_to_num(7.0), before[name].nan_to_num(7.0)) for name in before)
+@pytest.mark.parametrize("name", ["plain", "offloaded", "bfloat16"])
+def test_all_ranks_skip_a_step_that_is_not_finite_on_one(name: str, groups: Groups) -> None:
+    ranks = [groups.found(2, f"skipped_{name}_{rank}") for rank in range(2)]
+    assert sorted(each["holds_it"] for each in ranks) == [False, True]
+    for found in ranks:
+        assert found["skipped"] == "the loss is nan in step 1, update 1 of 1 (rollouts g/5)"
+        assert found["metrics"] == {}
+    # The weights of the skip are those before it, and those of the next step are as if it had never been.
+    for first, second in (("before_skip", "after_skip"), ("spared", "end")):
+        weights, others = groups.weights(f"{name}_{first}"), groups.weights(f"{name}_{second}")
+        assert all(torch.equal(weights[each], others[each]) for each in weights)
+    assert not torch.equal(weights["model.norm.weight"], groups.weights(f"{name}_after_skip")["model.norm.weight"])
+
+
+def test_bfloat16_adapters_move_their_targets_and_nothing_else(groups: Groups) -> None:
+    weights = groups.weights("bfloat16_lora")
+    start = load_file(groups.policies / "tied" / "model.safetensors")
+    moved = {name for name in weights if not torch.equal(weights[name], start[name].bfloat16())}
+    assert moved == {name for name in start if name.endswith("_proj.weight")}
 
 
 def test_bfloat16_weights_keep_a_float32_master(groups: Groups) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from buffer_oracle import PlainBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,34 @@ def test_any_order_of_events_keeps_the_bound_loses_nothing_and_never_stalls(
         assert events, "the run has stalled"
         events[choices.pop() % len(events) if choices else 0]()
         watched.check()
+
+
+@given(configs, st.lists(st.integers(0, 2**16), max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_every_answer_is_that_of_the_plain_definition(config: BufferConfig, choices: list[int]) -> None:
+    buffer: GroupBuffer[int] = GroupBuffer(config)
+    plain = PlainBuffer(config)
+    for choice in choices:
+        assert (buffer.can_admit(), buffer.has_batch()) == (plain.can_admit(), plain.has_batch())
+        assert (buffer.num_in_flight, buffer.num_buffered) == (len(plain.in_flight), len(plain.buffered))
+        assert [ordinal for ordinal, _ in buffer.waiting()] == sorted(plain.buffered)
+        kind, which = choice % 5, choice // 5
+        if kind == 0 and plain.can_admit():
+            assert buffer.admit() == plain.admit()
+        elif kind == 1 and plain.has_batch():
+            batch = buffer.take()
+            assert (batch.ordinals, batch.dropped) == plain.take()
+        elif kind == 2 and plain.taken is not None:
+            buffer.release(buffer.version + 1)
+            plain.release()
+        elif kind > 2 and plain.in_flight:
+            ordinal = sorted(plain.in_flight)[which % len(plain.in_flight)]
+            if which % 3:
+                buffer.accept(ordinal, ordinal)
+                plain.accept(ordinal)
+            else:
+                buffer.drop(ordinal, DropReason.NO_SIGNAL)
+                plain.drop(ordinal, DropReason.NO_SIGNAL)
 
 
 def play(config: BufferConfig, fates: list[bool], seed: int) -> list[tuple[int, ...]]:

@@ -1,16 +1,17 @@
 """What the hf engine refuses. What it shares with the others: tests/contracts."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_cases import Policy, save_tiny_policy
+from engine_cases import EngineCase, Policy, Sender, header_bytes, save_tiny_policy
 
 from rollout.config import EngineConfig
 from rollout.engine import Engine
 from rollout.engines import EngineSettings, make_engine
-from shaping.errors import DataError, EngineRefused, RunFailed
+from shaping.errors import ChannelBroken, DataError, EngineRefused, RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.records import EntropySource, Sampling
 from shaping.training import WeightChannel
@@ -80,29 +81,62 @@ async def test_a_channel_that_the_engine_cannot_join_is_refused(model_path: str)
     with pytest.raises(EngineRefused, match="memory or gloo, got 'nccl'"):
         await engine.connect_weights(replace(IN_MEMORY, backend="nccl"))
     with pytest.raises(EngineRefused, match="must be connected"):
-        await engine.stage_weights(Policy(model_path).layout())
+        await engine.stage_weights(Policy(model_path).layout(), 1)
 
 
 async def test_a_transfer_that_stops_half_way_is_refused_and_the_old_weights_serve(model_path: str) -> None:
-    channel = MemoryChannel(num_receivers=1, timeout_s=0.05)
-    engine = make_engine(make_settings(model_path, memory_channel=channel))
-    await engine.start()
-    await engine.connect_weights(IN_MEMORY)
-    before = await first_tokens(engine)
+    channel = MemoryChannel()
     policy = Policy(model_path)
+    case = EngineCase(
+        "hf", make_engine(make_settings(model_path, memory_channel=channel)), policy, Sender.opened(channel)
+    )
+    await case.start()
+    before = await first_tokens(case.engine)
     policy.perturb(seed=0)
     layout = policy.layout()
-    channel.send(0, policy.buckets(layout)[0])
-    with pytest.raises(EngineRefused, match=r"weights were not received: .*no weight bucket 1 within 0\.05 s"):
-        await engine.stage_weights(layout)
+    size = layout.buckets[0].num_bytes
+    channel.send(case.sender.channel.port, header_bytes(1, 0, 3, size))
+    channel.send(case.sender.channel.port, policy.buckets(layout)[0])
+    channel.close(case.sender.channel.port)
+    with pytest.raises(ChannelBroken, match=r"bucket 1 of version 1 did not arrive: the sender has left"):
+        await case.engine.stage_weights(layout, 1)
     with pytest.raises(EngineRefused, match="found none staged"):
-        await engine.commit_weights(policy.manifest(1))
-    assert await first_tokens(engine) == before
-    for index, bucket in enumerate(policy.buckets(layout)):
-        channel.send(index, bucket)
-    await engine.stage_weights(layout)
-    await engine.commit_weights(policy.manifest(1))
-    assert engine.policy_version == 1
+        await case.engine.commit_weights(policy.manifest(1))
+    assert await first_tokens(case.engine) == before
+    await case.connect()
+    assert await case.publish() == 1
+
+
+async def test_what_a_transfer_under_way_brings_is_dropped_after_a_discard(model_path: str) -> None:
+    channel = MemoryChannel()
+    policy = Policy(model_path)
+    case = EngineCase(
+        "hf", make_engine(make_settings(model_path, memory_channel=channel)), policy, Sender.opened(channel)
+    )
+    await case.start()
+    staging = asyncio.ensure_future(case.engine.stage_weights(policy.layout(), 1))
+    await asyncio.sleep(0)
+    await case.engine.discard_staged_weights()
+    case.sender.send(policy.buckets(policy.layout()), policy_version=1)
+    await staging
+    with pytest.raises(EngineRefused, match="found none staged"):
+        await case.engine.verify_weights(policy.manifest(1))
+
+
+async def test_an_engine_that_fails_while_it_loads_verified_weights_serves_nothing_any_more(model_path: str) -> None:
+    """The manifest is right, the bytes are of another size than the parameter: half of the weights would be new."""
+    channel = MemoryChannel()
+    policy = Policy(model_path)
+    engine = make_engine(make_settings(model_path, memory_channel=channel))
+    case = EngineCase("hf", engine, policy, Sender.opened(channel))
+    await case.start()
+    manifest = await case.stage()
+    staged = engine._staged  # type: ignore[attr-defined]
+    engine._staged = replace(staged, buckets=(*staged.buckets[:-1], staged.buckets[-1][:-4]))  # type: ignore[attr-defined]
+    with pytest.raises(RunFailed, match="loading version 1 failed"):
+        await engine.commit_weights(manifest)
+    with pytest.raises(RunFailed, match="loading version 1 failed"):
+        await first_tokens(engine)
 
 
 async def test_two_engines_with_one_seed_sample_the_same_bits(model_path: str) -> None:

@@ -1,23 +1,35 @@
 """Buckets to parameters."""
 
+import numpy as np
+import pytest
 import torch
 import xxhash
 
 from rollout.weight_staging import receive_all, unpack
+from shaping.bucket_header import transfer_headers
+from shaping.errors import ChannelBroken, EngineRefused
+from shaping.memory_channel import ByteArray
 from shaping.training import BucketLayout, WeightLayout
 
 
 class Listed:
-    """A receiver that has all buckets already."""
+    """A receiver that has all messages already."""
 
-    def __init__(self, *buckets: bytes) -> None:
-        self.buckets = buckets
+    def __init__(self, layout: WeightLayout, *buckets: bytes, policy_version: int = 3) -> None:
+        headers = [each.pack() for each in transfer_headers(layout, policy_version)]
+        self.messages = [each for pair in zip(headers[:-1], buckets, strict=True) for each in pair] + headers[-1:]
+        self.is_open = True
 
-    def receive(self, bucket_index: int, num_bytes: int) -> torch.Tensor:
-        assert len(self.buckets[bucket_index]) == num_bytes
-        return torch.frombuffer(bytearray(self.buckets[bucket_index]), dtype=torch.uint8)
+    def receive(self, num_bytes: int, timeout_s: float) -> ByteArray:
+        assert 0 < timeout_s <= 10
+        if not self.messages:
+            raise ChannelBroken("nothing came")
+        message = self.messages.pop(0)
+        assert len(message) == num_bytes
+        return np.frombuffer(bytearray(message), dtype=np.uint8)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.is_open = False
 
 
 def test_parameters_follow_each_other_in_a_bucket_without_padding() -> None:
@@ -33,7 +45,9 @@ def test_parameters_follow_each_other_in_a_bucket_without_padding() -> None:
         first.numpy().tobytes() + second.numpy().tobytes(),
         third.view(torch.uint8).numpy().tobytes(),
     )
-    staged = receive_all(Listed(*buckets), layout)
+    receiver = Listed(layout, *buckets)
+    staged = receive_all(receiver, layout, policy_version=3, timeout_s=10)
+    assert receiver.is_open and receiver.messages == []
     assert staged.checksums == tuple(xxhash.xxh3_64_hexdigest(each) for each in buckets)
     found = dict(unpack(staged))
     assert list(found) == ["a", "b", "c"]
@@ -44,5 +58,31 @@ def test_parameters_follow_each_other_in_a_bucket_without_padding() -> None:
 
 def test_a_scalar_parameter_has_one_element() -> None:
     layout = WeightLayout(buckets=(BucketLayout(names=("s",), shapes=((),), dtype="float32", num_bytes=4),))
-    staged = receive_all(Listed(torch.tensor(2.0).numpy().tobytes()), layout)
+    receiver = Listed(layout, torch.tensor(2.0).numpy().tobytes())
+    staged = receive_all(receiver, layout, policy_version=3, timeout_s=10)
     assert torch.equal(dict(unpack(staged))["s"], torch.tensor(2.0))
+
+
+SCALAR = WeightLayout(buckets=(BucketLayout(names=("s",), shapes=((),), dtype="float32", num_bytes=4),))
+
+
+def test_a_receiver_leaves_the_channel_of_a_transfer_that_it_refuses() -> None:
+    receiver = Listed(SCALAR, bytes(4), policy_version=2)
+    with pytest.raises(EngineRefused, match="bucket 0 of version 3 must come next, found bucket 0 of version 2"):
+        receive_all(receiver, SCALAR, policy_version=3, timeout_s=10)
+    assert not receiver.is_open
+
+
+def test_a_receiver_leaves_a_broken_channel_and_names_the_bucket() -> None:
+    receiver = Listed(SCALAR, bytes(4))
+    del receiver.messages[1:]
+    with pytest.raises(ChannelBroken, match="bucket 0 of version 3 did not arrive: nothing came"):
+        receive_all(receiver, SCALAR, policy_version=3, timeout_s=10)
+    assert not receiver.is_open
+
+
+def test_a_transfer_without_its_end_is_not_complete() -> None:
+    receiver = Listed(SCALAR, bytes(4))
+    del receiver.messages[2:]
+    with pytest.raises(ChannelBroken, match="the end of version 3 did not arrive"):
+        receive_all(receiver, SCALAR, policy_version=3, timeout_s=10)

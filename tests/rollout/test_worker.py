@@ -85,3 +85,18 @@ async def test_requests_are_held_together_until_each_is_answered() -> None:
     assert not first.done()
     release[0].set()
     await first
+
+
+async def test_the_canary_is_sampled_like_any_group_and_answers_with_its_tokens() -> None:
+    request = make_request(num_rollouts=1)
+    engine = make_scripted_engine()
+    worker = RolloutWorker(engine)
+    await worker.start()
+    answer = await worker.canary(request)
+    _, group = await worker.generate(request)
+    (rollout,) = group.rollouts
+    assert engine.calls.num_generate == 2
+    assert np.array_equal(answer.prompt_ids, request.prompt_ids)
+    assert np.array_equal(answer.response_ids, rollout.response_ids)
+    assert np.array_equal(answer.behavior_logprobs, rollout.behavior_logprobs)
+    assert answer.temperature == request.sampling.temperature

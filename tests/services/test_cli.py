@@ -260,8 +260,9 @@ def test_train_says_what_the_plan_warns_of(
 def test_failed_run_ends_with_code_1_and_says_why(
     capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path, empty_directory: Path
 ) -> None:
-    # A step so long that the next loss is not a number.
-    recipe = toy_recipe(policy, tmp_path, {"learner.optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}})
+    # A step so long that the next loss is not a number, and no step may be skipped.
+    steps = {"run.steps": 5, "run.max_skipped_steps": 0}
+    recipe = toy_recipe(policy, tmp_path, {"learner.optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}, **steps})
     assert run_command("train", recipe, "--address", "house", "--run-dir", "out") == 1
     summary = json.loads((empty_directory / "out" / "summary.json").read_text())
     assert summary["status"] == "failed"

@@ -4,15 +4,17 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, settle
+from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, FakeStore, settle
 from prompt_builders import make_factory, make_prompts, make_renderer
 from recipe_builders import make_recipe
 from report_builders import make_event, make_step
 
 from rollout.engine import EngineInfo
 from services.reports import RunReport, RunState
-from services.session import Broadcast, Prompts, describe_run, orchestrator_config, run_session, start_roles
+from services.session import Broadcast, Disk, Prompts, describe_run, orchestrator_config, run_session, start_roles
 from shaping.errors import DataError, EngineRefused, RunFailed
+
+NO_DISK = Disk(store=FakeStore(), checkpoint=None)
 
 
 @dataclass
@@ -102,14 +104,12 @@ async def test_a_users_mistake_found_by_a_role_stays_one() -> None:
 async def test_a_session_starts_trains_and_exports_in_this_order() -> None:
     recipe, house, control = make_recipe({"run.steps": 2}), make_house(), FakeControl()
     prompts = Prompts(renderer=make_renderer(), factory=make_factory(), held_out=make_prompts(3))
-    await run_session(recipe, prompts, house, control, api_address="http://127.0.0.1:1", export_to="out")
+    await run_session(recipe, prompts, house, control, NO_DISK, api_address="http://127.0.0.1:1", export_to="out")
     assert house.learner.exported_to == "out"
-    assert house.learner.calls == [
+    assert [each for each in house.learner.calls if each != "ping"] == [
         "start",
-        "weight_layout",
-        "open_channel",
-        "connect_weights",
-        *["step", "send_weights"] * 2,
+        *["step", "weight_layout", "open_channel", "connect_weights", "send_weights", "score_canary"],
+        *["step", "send_weights", "score_canary"],
         "export",
     ]
     kinds = [getattr(each, "kind", type(each).__name__) for each in control.reports]
@@ -131,7 +131,7 @@ async def test_an_export_that_hangs_ends_the_run() -> None:
     house.learner.script["export"] = [asyncio.Event()]
     prompts = Prompts(renderer=make_renderer(), factory=make_factory(), held_out=())
     with pytest.raises(RunFailed, match=r"learner: export of the policy took longer than 0\.5 s"):
-        await run_session(recipe, prompts, house, FakeControl(), api_address="", export_to="out")
+        await run_session(recipe, prompts, house, FakeControl(), NO_DISK, api_address="", export_to="out")
 
 
 async def test_a_report_reaches_every_listener_and_then_the_control_plane() -> None:
@@ -169,7 +169,7 @@ def test_the_orchestrator_gets_what_the_recipe_says() -> None:
         }
     )
     config = orchestrator_config(recipe)
-    assert (config.seed, config.group_attempts, config.evaluate_every) == (9, 5, 2)
-    assert (config.group_seconds, config.step_seconds) == (3.0, 4.0)
+    assert (config.seed, config.pool.attempts, config.evaluate_every) == (9, 5, 2)
+    assert (config.pool.call_seconds, config.step_seconds) == (3.0, 4.0)
     assert config.learner == recipe.learner
     assert (config.buffer.groups_per_step, config.buffer.num_steps, config.buffer.max_attempts_per_step) == (4, 3, 16)

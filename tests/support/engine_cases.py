@@ -120,12 +120,18 @@ class Policy:
 
 @dataclass
 class Sender:
-    """Rank 0 of a weight channel, for either backend."""
+    """Rank 0 of a weight channel, for either backend: the protocol once more, with faults on demand."""
 
     channel: WeightChannel
     memory: MemoryChannel | None = None
     group: ProcessGroupGloo | None = None
     stores: list[object] = field(default_factory=list)
+
+    @classmethod
+    def opened(cls, memory: MemoryChannel | None) -> "Sender":
+        """The sending end of a new channel to one receiver."""
+        backend, port = ("memory", memory.open(1)) if memory else ("gloo", free_port())
+        return cls(WeightChannel(backend=backend, address="127.0.0.1", port=port, world_size=2, first_rank=1), memory)
 
     def join(self) -> None:
         """Host the store and wait for the receivers; nothing to do in memory."""
@@ -146,18 +152,55 @@ class Sender:
             self.stores = [store, prefixed]
             self.group = ProcessGroupGloo(prefixed, 0, self.channel.world_size, options)
 
-    def send(self, buckets: list[bytes], *, flipped_bucket: int | None = None) -> None:
-        """Send every bucket; one byte of `flipped_bucket` is changed on the way."""
-        for index, bucket in enumerate(buckets):
-            data = np.frombuffer(bucket, dtype=np.uint8).copy()
+    def send(
+        self,
+        buckets: list[bytes],
+        *,
+        policy_version: int,
+        flipped_bucket: int | None = None,
+        order: list[int] | None = None,
+    ) -> None:
+        """Send every bucket and the end; a receiver that leaves ends it.
+
+        Args:
+            flipped_bucket: one byte of it is changed on the way.
+            order: of the buckets, which may lack one or have one twice.
+        """
+        count = len(buckets)
+        for index in order or range(count):
+            data = np.frombuffer(buckets[index], dtype=np.uint8).copy()
             if index == flipped_bucket:
                 data[len(data) // 2] ^= 1
-            if self.memory is not None:
-                self.memory.send(index, data)
-            else:
-                options = BroadcastOptions()
-                options.rootRank = 0
-                self.group.broadcast([torch.from_numpy(data)], options).wait()
+            if not self._sent(header_bytes(policy_version, index, count, len(data)), data):
+                return
+        self._sent(header_bytes(policy_version, count, count, 0))
+
+    def leave(self) -> None:
+        if self.memory is not None:
+            self.memory.close(self.channel.port)
+        self.group = None
+
+    def _sent(self, *messages: np.ndarray) -> bool:
+        options = BroadcastOptions()
+        options.rootRank = 0
+        try:
+            for each in messages:
+                if self.memory is not None:
+                    self.memory.send(self.channel.port, each)
+                else:
+                    self.group.broadcast([torch.from_numpy(each)], options).wait()
+        except RuntimeError:
+            return False
+        return True
+
+
+def header_bytes(policy_version: int, bucket_index: int, num_buckets: int, num_bytes: int) -> np.ndarray:
+    """What must come ahead of a bucket: 8 letters, then little-endian numbers of 8, 4, 4 and 8 bytes."""
+    numbers = [
+        each.to_bytes(size, "little")
+        for each, size in ((policy_version, 8), (bucket_index, 4), (num_buckets, 4), (num_bytes, 8))
+    ]
+    return np.frombuffer(b"lessrl_w" + b"".join(numbers), dtype=np.uint8).copy()
 
 
 def free_port() -> int:
@@ -182,15 +225,34 @@ class EngineCase:
 
     async def start(self) -> None:
         self.info = await self.engine.start()
+        await self.connect()
+
+    async def connect(self) -> None:
+        """Meet the sender in a new channel."""
+        self.sender.leave()
+        self.sender = Sender.opened(self.sender.memory)
         await asyncio.gather(asyncio.to_thread(self.sender.join), self.engine.connect_weights(self.sender.channel))
 
-    async def stage(self, *, flipped_bucket: int | None = None) -> WeightManifest:
-        """Send the policy's weights and stage them; the manifest of the next version."""
-        layout = self.policy.layout()
-        buckets = self.policy.buckets(layout)
-        sending = asyncio.to_thread(self.sender.send, buckets, flipped_bucket=flipped_bucket)
-        await asyncio.gather(sending, self.engine.stage_weights(layout))
-        return self.policy.manifest(self.engine.policy_version + 1)
+    async def stage(
+        self, *, sent_version: int | None = None, flipped_bucket: int | None = None, order: list[int] | None = None
+    ) -> WeightManifest:
+        """Send the policy's weights and stage them; the manifest of the next version.
+
+        Args:
+            sent_version: what the headers say; None is the truth.
+        """
+        layout, version = self.policy.layout(), self.engine.policy_version + 1
+        sending = asyncio.to_thread(
+            self.sender.send,
+            self.policy.buckets(layout),
+            policy_version=version if sent_version is None else sent_version,
+            flipped_bucket=flipped_bucket,
+            order=order,
+        )
+        _, staged = await asyncio.gather(sending, self.engine.stage_weights(layout, version), return_exceptions=True)
+        if isinstance(staged, BaseException):
+            raise staged
+        return self.policy.manifest(version)
 
     async def publish(self) -> int:
         """Stage and commit the policy's weights; the version now served."""

@@ -5,21 +5,30 @@ and lets the second pass; an asyncio.Event holds the call until the test sets it
 """
 
 import asyncio
+import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 from report_builders import Clock
 
 from learner.batch_plan import BatchPlan, SampleSize
 from rollout.engine import EngineInfo
 from rollout.worker import GroupSummary
-from services.ports import RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
+from services.ledger import LedgerLine
+from services.orchestrator import Resumed
+from services.ports import ControlPort, LearnerPort, RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
 from services.reports import EvaluationReport, Intent, IntentKind, RunEvent, RunReport, StepReport
+from services.skipped_step import SkippedStep
+from services.snapshot import RunSnapshot
+from services.workers import Workers
 from shaping.groups import Drop, DropReason
 from shaping.metrics import Mean
 from shaping.records import GroupRequest, StopReason
-from shaping.training import BucketLayout, StepResult, WeightChannel, WeightLayout, WeightManifest
+from shaping.stored_files import StoredFile
+from shaping.training import BucketLayout, CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
 
 LAYOUT = WeightLayout(buckets=(BucketLayout(names=("w",), shapes=((2,),), dtype="float32", num_bytes=8),))
 
@@ -59,6 +68,8 @@ class FakeRollout(Scripted):
         self.is_paused = False
         self.is_connected = False
         self.is_staged = False
+        self.is_verified = False
+        self.canary_error_nats = 0.0
         self.requests: list[GroupRequest] = []
         self.holds: dict[str, asyncio.Event] = {}
         self.holds_all = False
@@ -75,9 +86,21 @@ class FakeRollout(Scripted):
             description="fake",
         )
 
+    async def restart(self) -> None:
+        """A new engine with the starting weights; what the old one was asked is lost."""
+        await self.called("restart")
+        self.policy_version = 0
+        self.is_paused = self.is_connected = self.is_staged = self.is_verified = False
+
+    async def ping(self) -> int:
+        await self.called("ping")
+        return self.policy_version
+
     async def generate(self, request: GroupRequest) -> RoundHandle:
-        assert not self.is_paused, "a paused engine was asked for a group"
         self.requests.append(request)
+        while self.is_paused:
+            # As in a real engine: what comes while weights are loaded begins afterwards.
+            await asyncio.sleep(0)
         version = self.policy_version
         self.running.append(request.group_id)
         try:
@@ -108,26 +131,42 @@ class FakeRollout(Scripted):
         assert 1 <= channel.first_rank < channel.world_size
         self.is_connected = True
 
-    async def stage_weights(self, layout: WeightLayout) -> None:
+    async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
         assert self.is_connected and layout == LAYOUT
+        assert policy_version > self.policy_version, "an engine that serves a version was sent it again"
         await self.called("stage_weights")
         self.is_staged = True
 
+    async def verify_weights(self, manifest: WeightManifest) -> None:
+        assert self.is_staged, "there must be staged weights to verify"
+        await self.called("verify_weights")
+        self.is_verified = True
+
     async def commit_weights(self, manifest: WeightManifest) -> None:
-        assert self.is_staged, "a commit needs staged weights"
-        assert manifest.policy_version == self.policy_version + 1
+        assert self.is_staged and self.is_verified, "a commit needs staged and verified weights"
+        assert manifest.policy_version > self.policy_version
         self.is_paused = True
         await self.called("commit_weights")
-        self.is_paused = self.is_staged = False
+        self.is_paused = self.is_staged = self.is_verified = False
         self.policy_version = manifest.policy_version
 
     async def discard_staged_weights(self) -> None:
         await self.called("discard_staged_weights")
-        self.is_staged = False
+        self.is_staged = self.is_verified = False
 
     async def resume(self) -> None:
         await self.called("resume")
         self.is_paused = False
+
+    async def canary(self, request: GroupRequest) -> CanaryAnswer:
+        assert not self.is_paused, "the canary is asked for once an engine serves again"
+        await self.called("canary")
+        return CanaryAnswer(
+            prompt_ids=request.prompt_ids,
+            response_ids=np.array([7], dtype=np.int32),
+            behavior_logprobs=np.array([self.canary_error_nats - 1.0], dtype=np.float32),
+            temperature=request.sampling.temperature,
+        )
 
     async def close(self) -> None:
         await self.called("close")
@@ -144,9 +183,26 @@ class FakeShaping(Scripted):
         self.num_decided: Callable[[RoundHandle], int] = lambda handle: handle.summary.num_rollouts
         self.shaped: list[tuple[RoundHandle, ...]] = []
         self.scored: list[RoundHandle] = []
+        self.saved: dict[str, tuple[ShapedHandle, ...]] = {}
 
     async def start(self) -> None:
         await self.called("start")
+
+    async def restart(self) -> None:
+        await self.called("restart")
+
+    async def ping(self) -> None:
+        await self.called("ping")
+
+    async def save_groups(self, groups: tuple[ShapedHandle, ...], file: str) -> StoredFile:
+        await self.called("save_groups")
+        self.saved[file] = groups
+        return StoredFile(path=Path(file).name, num_bytes=0, sha256="0" * 64)
+
+    async def load_groups(self, file: str, num_groups: int) -> tuple[ShapedHandle, ...]:
+        await self.called("load_groups")
+        assert len(self.saved[file]) == num_groups
+        return self.saved[file]
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         await self.called("score")
@@ -189,6 +245,7 @@ class FakeLearner(Scripted):
         self.plans: list[BatchPlan] = []
         self.exported_to = ""
         self.metrics = {"learner_loss": 0.5}
+        self.skips: dict[int, str] = {}
 
     async def start(self) -> str:
         await self.called("start")
@@ -215,7 +272,8 @@ class FakeLearner(Scripted):
             policy_version=step + 1,
             num_updates=len(plan.mini_batches),
             num_valid_tokens=sum(each.num_valid_tokens for each in plan.mini_batches),
-            metrics=dict(self.metrics) if plan.mini_batches else {},
+            metrics=dict(self.metrics) if plan.mini_batches and step not in self.skips else {},
+            skipped=self.skips.get(step, ""),
         )
 
     async def weight_layout(self) -> WeightLayout:
@@ -226,6 +284,9 @@ class FakeLearner(Scripted):
         await self.called("open_channel")
         return WeightChannel(backend="memory", address="", port=0, world_size=1 + num_receivers)
 
+    async def ping(self) -> None:
+        await self.called("ping")
+
     async def connect_weights(self, channel: WeightChannel) -> None:
         assert channel.first_rank == 0
         await self.called("connect_weights")
@@ -234,12 +295,66 @@ class FakeLearner(Scripted):
         await self.called("send_weights")
         return WeightManifest(policy_version=policy_version, layout=LAYOUT, checksums=("0",))
 
+    async def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
+        await self.called("score_canary")
+        return max(abs(-1.0 - float(each.behavior_logprobs[0])) for each in answers)
+
+    async def save(self, directory: str) -> tuple[StoredFile, ...]:
+        assert directory
+        await self.called("save")
+        return ()
+
+    async def load(self, directory: str) -> None:
+        assert directory
+        await self.called("load")
+
     async def export(self, directory: str) -> None:
         await self.called("export")
         self.exported_to = directory
 
     async def close(self) -> None:
         await self.called("close")
+
+
+@dataclass(slots=True)
+class FakeStore:
+    """RunStore: keeps what it is given in memory, and can hold a checkpoint back."""
+
+    ledger: list[LedgerLine] = field(default_factory=list)
+    checkpoints: list[Resumed] = field(default_factory=list)
+    skipped: dict[int, tuple[ShapedHandle, ...]] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+
+    def attach(self, learner: LearnerPort, control: ControlPort) -> None:
+        del learner, control
+
+    def write_ledger(self, line: LedgerLine) -> None:
+        self.ledger.append(line)
+
+    def begin(self, snapshot: RunSnapshot) -> "FakeCheckpoint":
+        # Through JSON and back, as on disk.
+        return FakeCheckpoint(self, RunSnapshot.from_json(json.loads(json.dumps(snapshot.as_json()))), len(self.ledger))
+
+    async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
+        await workers.save_groups(groups, f"skipped-{skipped.step}")
+        assert [each.group_id for each in skipped.lines] == [each.summary.group_id for each in groups]
+        self.skipped[skipped.step] = groups
+        return f"skipped-{skipped.step}"
+
+
+@dataclass(slots=True)
+class FakeCheckpoint:
+    """PendingCheckpoint of a FakeStore."""
+
+    store: FakeStore
+    snapshot: RunSnapshot
+    num_ledger_lines: int
+
+    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
+        del metrics
+        await workers.save_groups(groups, f"checkpoint-{self.snapshot.version}")
+        self.store.lengths.append(self.num_ledger_lines)
+        self.store.checkpoints.append(Resumed(snapshot=self.snapshot, groups=groups))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping
+import numpy as np
+from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, FakeStore
 from prompt_builders import make_factory, make_prompts, make_renderer
 from report_builders import Clock
 
@@ -11,9 +12,10 @@ from learner.config import LearnerConfig
 from rollout.buffer import BufferConfig
 from rollout.requests import GroupFactory
 from services.evaluator import Evaluator
-from services.orchestrator import Orchestrator, OrchestratorConfig
+from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed
+from services.pool import PoolConfig
 from services.weight_sync import WeightSync
-from shaping.records import Sampling
+from shaping.records import GroupRequest, Sampling
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,11 +28,11 @@ class FakeRun:
     learner: FakeLearner
     workers: list[FakeRollout]
     shapers: list[FakeShaping]
+    store: FakeStore
     clock: Clock
 
     async def finish(self) -> None:
         async with asyncio.timeout(30):
-            await self.sync.connect()
             await self.orchestrator.run()
 
     def begin(self) -> asyncio.Task[None]:
@@ -66,51 +68,59 @@ def make_run(
     mini_batch_groups: int = 0,
     num_epochs: int = 1,
     factory: GroupFactory | None = None,
+    store: FakeStore | None = None,
+    checkpoint_every: int = 0,
+    max_worker_restarts: int = 3,
+    max_skipped_steps: int = 1,
+    resumed: Resumed | None = None,
+    with_canary: bool = False,
 ) -> FakeRun:
     clock = Clock()
     learner, control = FakeLearner(clock=clock), FakeControl()
     workers = [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
     shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
-    sync = WeightSync(learner=learner, rollout=workers, workers_per_engine=1, deadline_seconds=20.0)
+    sync = _sync(learner, clock, with_canary)
+    store = store or FakeStore()
     config = OrchestratorConfig(
         buffer=_buffer(groups_per_step, max_staleness, num_steps, max_buffered_groups, max_attempts_per_step),
         learner=_learner(mini_batch_groups, num_epochs),
         seed=0,
         evaluate_every=evaluate_every,
-        group_attempts=group_attempts,
-        group_seconds=group_seconds,
+        checkpoint_every=checkpoint_every,
+        pool=_pool(group_seconds, group_attempts),
         step_seconds=step_seconds,
+        max_worker_restarts=max_worker_restarts,
+        max_skipped_steps=max_skipped_steps,
         max_mismatch_nats=1.0,
+        max_canary_nats=0.1,
     )
+    shared = {"learner": learner, "control": control, "store": store, "sync": sync, "clock": clock}
     orchestrator = Orchestrator(
         config,
         factory=factory or make_factory(),
         rollout=workers,
         shaping=shapers,
-        learner=learner,
-        sync=sync,
-        evaluator=_evaluator(num_held_out, workers, shapers, clock) if num_held_out else None,
-        control=control,
-        clock=clock,
+        evaluator=_evaluator(num_held_out, clock) if num_held_out else None,
+        resumed=resumed,
+        **shared,
     )
-    return FakeRun(
-        orchestrator=orchestrator,
-        sync=sync,
-        control=control,
-        learner=learner,
-        workers=workers,
-        shapers=shapers,
-        clock=clock,
-    )
+    return FakeRun(orchestrator=orchestrator, workers=workers, shapers=shapers, **shared)
 
 
-def _evaluator(num_held_out: int, workers: list[FakeRollout], shapers: list[FakeShaping], clock: Clock) -> Evaluator:
+def _sync(learner: FakeLearner, clock: Clock, with_canary: bool) -> WeightSync:
+    canary = _canary() if with_canary else None
+    return WeightSync(learner=learner, workers_per_engine=1, deadline_seconds=20.0, clock=clock, canary=canary)
+
+
+def _pool(call_seconds: float, attempts: int) -> PoolConfig:
+    return PoolConfig(call_seconds=call_seconds, start_seconds=20.0, heartbeat_seconds=20.0, attempts=attempts)
+
+
+def _evaluator(num_held_out: int, clock: Clock) -> Evaluator:
     return Evaluator(
         prompts=make_prompts(num_held_out),
         renderer=make_renderer(),
         sampling=Sampling(max_response_tokens=8),
-        rollout=workers,
-        shaping=shapers,
         seed=0,
         deadline_seconds=20.0,
         clock=clock,
@@ -140,4 +150,18 @@ def _buffer(
         num_steps=num_steps,
         max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
         max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
+    )
+
+
+def _canary() -> GroupRequest:
+    ids = np.array([1, 2], dtype=np.int32)
+    return GroupRequest(
+        group_id="canary",
+        prompt=make_prompts(1)[0],
+        prompt_ids=ids,
+        hint_ids=ids[:0],
+        round_index=0,
+        num_rollouts=1,
+        sampling=Sampling(max_response_tokens=4),
+        seed=0,
     )

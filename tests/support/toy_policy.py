@@ -59,6 +59,8 @@ def toy_changes(policy: Path, folder: Path, changes: dict[str, Any] | None = Non
         "shaping": {"rewards": ["numeric_answer"], "segments": {"min_length": 2}},
         "learner.optimizer": {"learning_rate": 0.01},
         "run.steps": 3,
+        # The run works in the process of the test.
+        "run.max_restarts": 0,
         **(changes or {}),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from learner_builders import make_batch, make_work
 
-from learner.config import KLConfig, LearnerConfig, OptimizerConfig, ZeroConfig
+from learner.config import CorrectionConfig, KLConfig, LearnerConfig, LoraConfig, OptimizerConfig, ZeroConfig
 from learner.deepspeed_engine import DeepSpeedEngine
 from learner.learner import Learner
 from learner.torch_engine import TorchEngine
@@ -53,6 +53,14 @@ EVERYTHING = {
     ),
 }
 
+LORA = {
+    "layout": "packed",
+    "mini_batch_groups": 1,
+    "lora": LoraConfig(rank=4),
+    "kl": KLConfig(coefficient=0.5),
+    "optimizer": OptimizerConfig(learning_rate=1e-2, epsilon=1e-2),
+}
+
 CASES = {
     "padded_1": Case(options={"layout": "padded", "micro_batch_tokens": 10_000}),
     "padded_4": Case(options={"layout": "padded", "micro_batch_tokens": 30}),
@@ -71,6 +79,27 @@ CASES = {
             "optimizer": OptimizerConfig(learning_rate=1e-2, epsilon=1e-2),
         }
     ),
+    # As "reference", whose three updates let A move too: at the first one B is zero, and with it the gradient of A.
+    "lora": Case(options=LORA),
+    "lora_checkpointed": Case(options={**LORA, "gradient_checkpointing": True}),
+    # Three updates against the policy before the first, weighted per response; and one update without some tokens.
+    "recomputed": Case(
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 30,
+            "mini_batch_groups": 1,
+            "old_logprobs": "recompute",
+            "correction": CorrectionConfig(mode="clamp", level="sequence", high=5.0),
+            "optimizer": OptimizerConfig(learning_rate=1e-2, epsilon=1e-2),
+        }
+    ),
+    "masked": Case(
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 30,
+            "correction": CorrectionConfig(mode="mask", low=0.7, high=1.4),
+        }
+    ),
     "idle_rank": Case(num_samples=3, options={"layout": "packed", "micro_batch_tokens": 20}),
     "offloaded": Case(
         options={
@@ -82,12 +111,12 @@ CASES = {
 }
 
 # One rank alone must give the same gradients; what else a rank does shows on two.
-LAYOUT_CASES = ("padded_1", "padded_4", "packed_1", "packed_4")
+ONE_RANK_CASES = ("padded_1", "padded_4", "packed_1", "packed_4", "recomputed", "lora")
 
 
 def cases_of(num_ranks: int) -> dict[str, Case]:
     """The cases that a group of this size runs."""
-    return {name: CASES[name] for name in LAYOUT_CASES} if num_ranks == 1 else CASES
+    return {name: CASES[name] for name in ONE_RANK_CASES} if num_ranks == 1 else CASES
 
 
 class RecordedGradients:
@@ -96,7 +125,8 @@ class RecordedGradients:
     gradients: dict[str, torch.Tensor]
 
     def update(self, learning_rate: float) -> None:
-        self.gradients = {each.name: self.full_gradient(each.name) for each in self.parameters()}
+        trained = self.adapter_parameters() or self.parameters()
+        self.gradients = {each.name: self.full_gradient(each.name) for each in trained}
         super().update(learning_rate)
 
 

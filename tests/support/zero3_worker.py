@@ -4,6 +4,7 @@ Runs every case on one process group and writes what rank 0 found; other files h
 """
 
 import logging
+import math
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +13,22 @@ from pathlib import Path
 import torch
 from learner_builders import make_batch, make_work
 from safetensors.torch import load_file
-from zero3_cases import Case, RecordingDeepSpeedEngine, cases_of, run_case
+from zero3_cases import LORA, Case, RecordingDeepSpeedEngine, cases_of, run_case
 
+from learner.config import ZeroConfig
 from learner.deepspeed_engine import DeepSpeedEngine
 from learner.learner import Learner
 from rollout.process_group_receiver import ProcessGroupReceiver
-from rollout.weight_staging import receive_all, unpack
-from shaping.errors import RunFailed
+from rollout.weight_staging import StagedWeights, receive_all, unpack
+from shaping.errors import ChannelBroken
 from shaping.training import WeightChannel
 
 PLAIN = Case(options={"layout": "packed", "micro_batch_tokens": 60, "mini_batch_groups": 1})
+SKIPPING = {
+    "plain": {},
+    "offloaded": {"zero": ZeroConfig(persistence_threshold=0, offload_optimizer=True)},
+    "bfloat16": {"dtype": "bfloat16"},
+}
 
 
 class Rank:
@@ -81,7 +88,8 @@ class Rank:
     def weights(self) -> None:
         learner = self.learner()
         self.step(learner, 0)
-        channel = WeightChannel(backend="gloo", address="127.0.0.1", port=self.port + 1, world_size=2)
+        self.broken_transfer(learner)
+        channel = WeightChannel(backend="gloo", address="127.0.0.1", port=self.port + 2, world_size=2)
         if self.rank != 0:
             learner.connect_weights(channel)
             learner.send_weights(1)
@@ -98,30 +106,65 @@ class Rank:
         same = received.keys() == exported.keys() and all(torch.equal(received[n], exported[n]) for n in received)
         self.write("sent", {"same": same, "num_buckets": len(manifest.layout.buckets)})
 
+    def broken_transfer(self, learner: Learner) -> None:
+        """A receiver that leaves at once: the ranks stay together, and a new channel is all that is needed."""
+        channel = WeightChannel(backend="gloo", address="127.0.0.1", port=self.port + 1, world_size=2)
+        if self.rank != 0:
+            learner.connect_weights(channel)
+            learner.send_weights(1)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(lambda: self.receiver(channel).close())
+            learner.connect_weights(channel)
+            future.result(timeout=60)
+            try:
+                learner.send_weights(1)
+                found = "no error"
+            except ChannelBroken as error:
+                found = str(error)
+        self.write("broken_transfer", found)
+
     @staticmethod
-    def receive(channel: WeightChannel, learner: Learner) -> object:
-        receiver = ProcessGroupReceiver(
+    def receiver(channel: WeightChannel) -> ProcessGroupReceiver:
+        return ProcessGroupReceiver(
             WeightChannel(backend="gloo", address=channel.address, port=channel.port, world_size=2, first_rank=1),
             worker_index=0,
             timeout_s=60,
             device=torch.device("cpu"),
         )
-        return receive_all(receiver, learner.weight_layout())
 
-    def not_finite(self) -> None:
-        learner = self.learner(Case(policy="broken"))
-        try:
-            self.step(learner, 0)
-            found = "no error"
-        except RunFailed as error:
-            found = str(error)
-        learner.export(self.out / "broken_after")
-        (self.out / f"not_finite_{self.rank}.txt").write_text(found)
+    def receive(self, channel: WeightChannel, learner: Learner) -> StagedWeights:
+        receiver = self.receiver(channel)
+        return receive_all(receiver, learner.weight_layout(), policy_version=1, timeout_s=60)
+
+    def skipped_steps(self) -> None:
+        """A good step, one with a number that one rank alone sees and that is not finite, a good step; and without."""
+        for name, options in SKIPPING.items():
+            case = Case(options={"layout": "packed", "micro_batch_tokens": 60, **options})
+            config = case.config("deepspeed", self.num_ranks)
+            learner, spared = self.learner(case), self.learner(case)
+            bad = make_batch(12)
+            bad[5].advantages[-1] = math.nan
+            for step, samples in enumerate((make_batch(12, seed=1), bad, make_batch(12, seed=2))):
+                work = make_work(samples, config, rank=self.rank, step=step)
+                result = learner.step(work)
+                if samples is bad:
+                    parts = [part for update in work.mini_batches for part in update.micro_batches]
+                    holds_it = any(sample is bad[5] for part in parts for sample in part)
+                    found = {"skipped": result.skipped, "metrics": result.metrics, "holds_it": holds_it}
+                    torch.save(found, self.out / f"skipped_{name}_{self.rank}.pt")
+                    learner.export(self.out / f"{name}_after_skip")
+                    spared.export(self.out / f"{name}_before_skip")
+                else:
+                    spared.step(work)
+            learner.export(self.out / f"{name}_end")
+            spared.export(self.out / f"{name}_spared")
 
     def bfloat16(self) -> None:
-        learner = self.learner(Case(options={"dtype": "bfloat16", "layout": "packed"}))
-        self.step(learner, 0)
-        learner.export(self.out / "bfloat16")
+        for name, options in (("bfloat16", {}), ("bfloat16_lora", LORA)):
+            learner = self.learner(Case(options={"layout": "packed", **options, "dtype": "bfloat16"}))
+            self.step(learner, 0)
+            learner.export(self.out / name)
 
     def close(self) -> None:
         """Leave the group as a learner does, twice."""
@@ -136,7 +179,7 @@ def main() -> None:
     rank, num_ranks, port = (int(each) for each in sys.argv[1:4])
     worker = Rank(rank, num_ranks, port, Path(sys.argv[4]), Path(sys.argv[5]))
     torch.set_num_threads(1)
-    parts = [worker.parity, worker.determinism, worker.weights, worker.not_finite, worker.bfloat16, worker.close]
+    parts = [worker.parity, worker.determinism, worker.weights, worker.skipped_steps, worker.bfloat16, worker.close]
     for part in parts if num_ranks > 1 else parts[:1]:
         part()
         logging.info("rank %d: %s done after %.1f s", rank, part.__name__, time.perf_counter() - began)

@@ -1,0 +1,94 @@
+"""A run before any of its parts is started: recipe checked, directory claimed, the checkpoint that it goes on from."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.plan import RunPlan, make_plan
+from services.recipe import Recipe, load_recipe
+from services.recipe_changes import KeyChange, changes_on_resume
+from services.run_dir import RECIPE_FILE, create_run_dir, read_run_id
+from services.serve_http import bind_port
+from services.session import Prompts, read_prompts
+from shaping.errors import UserError
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """What a process of a run needs to know.
+
+    Args:
+        address: a Ray address, "local" for a Ray of this run's own, "house" for one process without Ray.
+        checkpoint: to go on from: a name, "latest", or "" to begin.
+        changes: recipe keys that a resumed run has other values of than before.
+        is_new: whether the directory was made for this run.
+    """
+
+    recipe: Recipe
+    plan: RunPlan
+    prompts: Prompts
+    run_dir: Path
+    run_id: str
+    address: str
+    checkpoint: str = ""
+    changes: tuple[KeyChange, ...] = ()
+    is_new: bool = True
+
+
+def prepare_run(recipe: Recipe, *, run_dir: Path | None, runs: Path, address: str) -> PreparedRun:
+    """Check a recipe and claim a directory for its run.
+
+    Args:
+        run_dir: a new or empty directory; None makes `<runs>/<name>`.
+    Raises:
+        UserError: the recipe, the data, the port or the directory cannot work; nothing is left behind.
+    """
+    plan = make_plan(recipe, with_torch=False)
+    _check_port(recipe)
+    return PreparedRun(
+        recipe=recipe,
+        plan=plan,
+        prompts=read_prompts(recipe),
+        run_dir=create_run_dir(recipe.name, base=runs, explicit=run_dir),
+        run_id=f"run_{secrets.token_hex(6)}",
+        address=address,
+    )
+
+
+def reopen_run(run_dir: Path, overrides: Mapping[str, Any], *, checkpoint: str, address: str) -> PreparedRun:
+    """A run that ended or died, to go on in its own directory.
+
+    Args:
+        overrides: recipe keys to change; only some may.
+        checkpoint: a name, or "latest".
+    Raises:
+        UserError: no run's directory, or a key that may not change.
+    """
+    path = run_dir / RECIPE_FILE
+    if not path.is_file():
+        raise UserError(f"a run's directory must hold {RECIPE_FILE}, found none ({run_dir}); name one below runs/")
+    before = load_recipe(path)
+    recipe = load_recipe(path, overrides)
+    changes = changes_on_resume(before, recipe)
+    plan = make_plan(recipe, with_torch=False)
+    _check_port(recipe)
+    return PreparedRun(
+        recipe=recipe,
+        plan=plan,
+        prompts=read_prompts(recipe),
+        run_dir=run_dir.resolve(),
+        run_id=read_run_id(run_dir),
+        address=address,
+        checkpoint=checkpoint,
+        changes=changes,
+        is_new=False,
+    )
+
+
+def _check_port(recipe: Recipe) -> None:
+    if recipe.control.port:
+        bind_port(recipe.control.host, recipe.control.port).close()

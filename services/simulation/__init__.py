@@ -1,0 +1,1 @@
+"""A run on a virtual clock: orchestrator, buffer and weight sync as they are, over roles that only wait."""

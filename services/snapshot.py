@@ -1,0 +1,132 @@
+"""The orchestrator's part of a checkpoint as JSON data: `run_state.json`.
+
+Everything is of one step border: the learner is between two steps, `version` is verified live, and the groups in flight
+are named so that they can be asked for again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rollout.requests import OpenGroup, group_id_of
+from services.group_loop import BufferedGroup
+from services.ports import ShapedHandle
+from shaping.errors import CheckpointError
+from shaping.metrics import Metric, metrics_from_plain, plain_metrics
+
+CONFIG_HISTORY = "config_history"
+"""Entry of `run_state.json` beside the snapshot's: what the run's recipe was changed to, and when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenGroupState:
+    """A group in flight: asked for again by a run that goes on from here."""
+
+    ordinal: int
+    prompt_id: str
+    visit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferedGroupState:
+    """A group that waits for the learner; its samples are in the checkpoint's groups file, in this order."""
+
+    ordinal: int
+    prompt_id: str
+    visit: int
+    num_response_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSnapshot:
+    """A run at a step border.
+
+    Args:
+        version: steps finished; the policy version that every engine serves.
+        buffer: of GroupBuffer.state.
+        factory: of GroupFactory.state: prompt cursor, selector, visits, prompt memory.
+        in_flight, buffered: in order of admission.
+        dropped_tokens, dropped_metrics: of groups dropped since the last batch was taken.
+        elapsed_s: training time, pauses excluded.
+        num_worker_restarts, num_skipped_steps: spent of their budgets.
+    """
+
+    version: int
+    buffer: dict[str, Any]
+    factory: dict[str, Any]
+    in_flight: tuple[OpenGroupState, ...]
+    buffered: tuple[BufferedGroupState, ...]
+    dropped_tokens: int
+    dropped_metrics: dict[str, Metric]
+    elapsed_s: float
+    num_worker_restarts: int
+    num_skipped_steps: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `run_state.json`."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        plain["in_flight"] = [asdict(each) for each in self.in_flight]
+        plain["buffered"] = [asdict(each) for each in self.buffered]
+        plain["dropped_metrics"] = plain_metrics(self.dropped_metrics)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "RunSnapshot":
+        """Read `as_json` back.
+
+        Raises:
+            CheckpointError: not the state of a run, or of another version of lessrl.
+        """
+        plain = {name: each for name, each in plain.items() if name != CONFIG_HISTORY}
+        if set(plain) != set(cls.__slots__):
+            differing = sorted(set(plain) ^ set(cls.__slots__))
+            raise CheckpointError(f"run_state.json must hold the state of a run, {differing} are missing or unknown")
+        try:
+            known = dict(plain)
+            known["in_flight"] = tuple(OpenGroupState(**each) for each in plain["in_flight"])
+            known["buffered"] = tuple(BufferedGroupState(**each) for each in plain["buffered"])
+            known["dropped_metrics"] = metrics_from_plain(plain["dropped_metrics"])
+            return cls(**known)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"run_state.json cannot be read: {error}") from error
+
+
+def open_groups(groups: Iterable[OpenGroup]) -> tuple[OpenGroupState, ...]:
+    """Groups in flight as a checkpoint names them."""
+    return tuple(
+        OpenGroupState(ordinal=each.ordinal, prompt_id=each.prompt.prompt_id, visit=each.visit) for each in groups
+    )
+
+
+def buffered_groups(waiting: Iterable[tuple[int, BufferedGroup]]) -> tuple[BufferedGroupState, ...]:
+    """Waiting groups, by ordinal, as a checkpoint names them."""
+    return tuple(
+        BufferedGroupState(
+            ordinal=ordinal,
+            prompt_id=each.prompt_id,
+            visit=each.visit,
+            num_response_tokens=each.num_response_tokens,
+        )
+        for ordinal, each in waiting
+    )
+
+
+def buffered_items(states: Iterable[BufferedGroupState], groups: Iterable[ShapedHandle]) -> dict[int, BufferedGroup]:
+    """Waiting groups of a checkpoint with their samples, by ordinal.
+
+    Raises:
+        CheckpointError: the groups file holds other groups.
+    """
+    items: dict[int, BufferedGroup] = {}
+    for state, shaped in zip(states, groups, strict=True):
+        group_id = shaped.summary.group_id
+        if group_id != group_id_of(state.ordinal):
+            raise CheckpointError(f"the groups file must hold {group_id_of(state.ordinal)} here, found {group_id}")
+        items[state.ordinal] = BufferedGroup(
+            group_id=group_id,
+            prompt_id=state.prompt_id,
+            visit=state.visit,
+            shaped=shaped,
+            num_response_tokens=state.num_response_tokens,
+        )
+    return items

@@ -1,0 +1,110 @@
+"""The process that keeps a run alive, with real children that die."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+BEGIN = """
+import os, signal, sys, time
+from services.supervisor import EXIT_RESUMABLE, supervise
+"""
+
+
+def begin(body: str, *, max_restarts: int = 2) -> subprocess.Popen[str]:
+    """A supervisor whose children run `body` as the function `run(attempt)`."""
+    function = "def run(attempt):\n" + textwrap.indent(textwrap.dedent(body), "    ")
+    script = f"{BEGIN}\n{function}\nsys.exit(supervise(run, max_restarts={max_restarts}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 130])
+def test_a_run_that_ends_by_itself_is_not_run_again(code: int) -> None:
+    assert finish(begin(f"print('ran'); return {code}")) == (code, "ran\n", "")
+
+
+def test_a_killed_run_goes_on_in_another_process_that_knows_why() -> None:
+    body = """
+        print(attempt.number, repr(attempt.cause), attempt.is_last, flush=True)
+        if attempt.number < 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+    """
+    code, out, err = finish(begin(body))
+    assert code == 0
+    assert out.splitlines() == [
+        "0 '' False",
+        "1 'its process ended by SIGKILL' False",
+        "2 'its process ended by SIGKILL' True",
+    ]
+    assert err.splitlines() == [
+        "lessrl: the run died and goes on from its last checkpoint, 1 restarts are left (run.max_restarts): "
+        "its process ended by SIGKILL",
+        "lessrl: the run died and goes on from its last checkpoint, 0 restarts are left (run.max_restarts): "
+        "its process ended by SIGKILL",
+    ]
+
+
+def test_a_run_says_why_it_wants_to_go_on() -> None:
+    body = """
+        if attempt.number == 0:
+            attempt.tell("learner: rank 1 ended")
+            return EXIT_RESUMABLE
+        print(attempt.cause)
+        return 0
+    """
+    code, out, _ = finish(begin(body))
+    assert (code, out) == (0, "learner: rank 1 ended\n")
+
+
+def test_the_budget_of_restarts_ends() -> None:
+    code, out, err = finish(begin("print(attempt.number, flush=True); os.kill(os.getpid(), signal.SIGSEGV)"))
+    assert (code, out) == (1, "0\n1\n2\n")
+    assert err.splitlines()[-1] == (
+        "lessrl: the run died and no restart is left (run.max_restarts): its process ended by SIGSEGV"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_ends_a_run_is_passed_on_once(number: signal.Signals) -> None:
+    # Held back from before it says that it is ready, so that none can be missed or counted late.
+    body = f"""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
+        print("ready", flush=True)
+        signal.sigwait([{int(number)}])
+        print(1 + ({int(number)} in signal.sigpending()), flush=True)
+        return 130
+    """
+    process = begin(body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert finish(process)[:2] == (130, "1\n")
+
+
+def test_a_run_does_not_outlive_its_supervisor() -> None:
+    body = """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        print("ready", flush=True)
+        signal.sigwait([signal.SIGTERM])
+        print("told to end", flush=True)
+    """
+    process = begin(body)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.kill()
+    assert process.stdout.readline() == "told to end\n"
+    process.communicate(timeout=60)
