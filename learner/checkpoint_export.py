@@ -28,12 +28,7 @@ def export_checkpoint(directory: str | Path, model_path: str, out: str | Path) -
         RecipeError: no readable policy at `model_path`.
     """
     source, target = Path(directory), Path(out)
-    saved = read_identity(source)
-    found = model_identity(model_path)
-    if found != saved.model:
-        raise CheckpointError(
-            f"the starting policy must be that of the run: it had {saved.model}, {model_path} is {found} ({source})"
-        )
+    saved = read_saved(source, model_path)
     policy = load_policy(
         model_path,
         dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[saved.dtype],
@@ -41,7 +36,7 @@ def export_checkpoint(directory: str | Path, model_path: str, out: str | Path) -
         gradient_checkpointing=False,
         lora=saved.lora,
     )
-    restore_weights(policy, _weights(saved, source))
+    restore_weights(policy, weights_of(saved, source))
     tensors = published_weights(policy)
 
     @contextmanager
@@ -56,7 +51,22 @@ def export_checkpoint(directory: str | Path, model_path: str, out: str | Path) -
         raise CheckpointError(f"{EXPORT_RULE}, failed with: {error.strerror} ({error.filename})") from error
 
 
-def _weights(saved: LearnerIdentity, source: Path) -> dict[str, torch.Tensor]:
+def read_saved(source: Path, model_path: str) -> LearnerIdentity:
+    """Which learner saved this.
+
+    Raises:
+        CheckpointError: a partial saved learner, or one of another starting policy.
+    """
+    saved, found = read_identity(source), model_identity(model_path)
+    if found != saved.model:
+        raise CheckpointError(
+            f"the starting policy must be that of the run: it had {saved.model}, {model_path} is {found} ({source})"
+        )
+    return saved
+
+
+def weights_of(saved: LearnerIdentity, source: Path) -> dict[str, torch.Tensor]:
+    """What trains, by its name in the policy, on the CPU."""
     if saved.engine == "torch":
         return saved_weights(source)
     weights: dict[str, torch.Tensor] = import_module_of("learner", "deepspeed_export").saved_weights(source)

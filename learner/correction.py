@@ -13,7 +13,7 @@ import torch
 
 from learner.collate import Microbatch
 from learner.config import CorrectionConfig
-from learner.losses.base import MAX_LOG_RATIO, mean_metrics
+from learner.losses.base import mean_metrics
 from shaping.metrics import Metric
 
 
@@ -51,4 +51,4 @@ def _ratios(config: CorrectionConfig, batch: Microbatch, logprobs: torch.Tensor)
         samples = torch.arange(int(batch.sequence_ids.max()) + 1, device=differences.device)
         rows = torch.where(batch.sequence_ids == samples[:, None], differences, 0.0)
         differences = rows.sum(1)[batch.sequence_ids]
-    return differences.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return differences.exp()

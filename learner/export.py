@@ -2,18 +2,24 @@
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig
 
 from shaping.training import WeightLayout
 
 SHARD_BYTES = 4_000_000_000
+COPIED_FILES = (
+    *("generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+)
 EXPORT_RULE = "a policy must be exported in full"
 Gather = Callable[[tuple[str, ...]], AbstractContextManager[tuple[torch.Tensor, ...]]]
 
@@ -55,7 +61,9 @@ def export_settings(directory: Path, model_path: str, dtype: str) -> None:
     config = AutoConfig.from_pretrained(model_path)
     config.dtype = dtype
     config.save_pretrained(directory)
-    if (Path(model_path) / "tokenizer_config.json").exists() or not Path(model_path).is_dir():
-        AutoTokenizer.from_pretrained(model_path).save_pretrained(directory)
-    if (Path(model_path) / "generation_config.json").exists():
-        GenerationConfig.from_pretrained(model_path).save_pretrained(directory)
+    is_folder = Path(model_path).is_dir()
+    source = Path(model_path if is_folder else snapshot_download(model_path, allow_patterns=list(COPIED_FILES)))
+    # Byte for byte: what transformers loads and saves again may be another tokenizer, by the model's type.
+    for name in COPIED_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, directory / name)

@@ -24,7 +24,7 @@ from learner.weight_sender import WeightSender, open_sender
 from learner.weights import bucket_layout
 from learner.work import LearnerInfo, StepWork
 from shaping.bucket_header import BucketHeader, transfer_headers
-from shaping.errors import ChannelBroken
+from shaping.errors import ChannelBroken, RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
 from shaping.scheduling import schedule_of
@@ -59,6 +59,8 @@ class Learner:
         self._updater = Updater(engine, build_objective(config), config.layout)
         self._learning_rate = schedule_of(config.optimizer.learning_rate, "learner.optimizer.learning_rate")
         self._sender: WeightSender | None = None
+        # That the last step made; None before the first one, when what was loaded is not of a step of this process.
+        self._policy_version: int | None = None
 
     def start(self) -> LearnerInfo:
         """Load the policy and join the other ranks.
@@ -86,6 +88,7 @@ class Learner:
         Raises:
             RunFailed: the samples are not the planned ones.
         """
+        self._policy_version = work.policy_version + 1
         clock = PhaseClock(self._engine.device)
         learning_rate = self._learning_rate.value(work.step)
         metrics: list[dict[str, Metric]] = []
@@ -127,7 +130,11 @@ class Learner:
 
         Raises:
             ChannelBroken: not connected, or a receiver is gone; the channel is left.
+            RunFailed: the last step made another version.
         """
+        if self._policy_version not in (None, policy_version):
+            cause = f"weights of version {policy_version} were asked for, the last step made {self._policy_version}"
+            raise RunFailed(role="learner", cause=cause)
         layout = self.weight_layout()
         ends_at = time.monotonic() + self._weight_timeout_s
         checksums = []

@@ -105,6 +105,10 @@ class TorchEngine(ScoringEngine):
         self._optimizer.load_state_dict(state["optimizer"])
         self._follow_recipe()
 
+    def take_over(self, weights: dict[str, torch.Tensor]) -> None:
+        """Hold what another engine trained, by its name in the policy; the optimizer stays as it is."""
+        restore_weights(self._policy, weights)
+
     def close(self) -> None:
         self._reference = None
 

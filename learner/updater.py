@@ -42,12 +42,14 @@ class Accumulated:
     """What became of one update's gradient.
 
     Args:
-        grad_norm: global, before clipping.
+        loss: over all ranks.
+        grad_norm: global, before clipping; nan where the loss is not finite.
         metrics: that merge over ranks and updates.
         not_finite: one line on what was not finite, and where; the gradient is then forgotten. "" where the update may
             be taken. The same on every rank.
     """
 
+    loss: float
     grad_norm: float
     metrics: list[dict[str, Metric]]
     not_finite: str = ""
@@ -132,12 +134,13 @@ class Updater:
                 norm = self._engine.grad_norm()
             found = f"the gradient norm is {norm}"
         if math.isfinite(norm):
-            return Accumulated(grad_norm=norm, metrics=metrics)
+            return Accumulated(loss=total, grad_norm=norm, metrics=metrics)
         self._engine.discard_gradient()
         names = [name for _, each in ranks for name in each]
         more = f" and {len(names) - MAX_SUSPECTS} more" if len(names) > MAX_SUSPECTS else ""
         named = f" (rollouts {', '.join(names[:MAX_SUSPECTS])}{more})" if names else ""
-        return Accumulated(grad_norm=norm, metrics=[], not_finite=f"{found} in {_where(work, index)}{named}")
+        not_finite = f"{found} in {_where(work, index)}{named}"
+        return Accumulated(loss=total, grad_norm=norm, metrics=[], not_finite=not_finite)
 
     def _score(self, work: StepWork, batch: Microbatch, *, with_gradient: bool) -> torch.Tensor:
         is_raw = work.entropy_source is EntropySource.RAW

@@ -149,6 +149,25 @@ def checkpoints_command(
     raise typer.Exit(checkpoints(run_dir, action, name, Console()))
 
 
+@app.command(name="replay")
+def replay_command(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A skipped step, RUN_DIR/skipped/step-000012; of a run: its latest.")
+    ],
+    rollout_only: Annotated[
+        bool, typer.Option("--rollout-only", help="Sample its groups again and compare; no learner.")
+    ] = False,
+    checkpoint: Annotated[
+        str, typer.Option(help='A policy of the run: a name, or "start"; default the newest before the step.')
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train the groups of a skipped step again, in this process: which of them is not finite. Changes nothing."""
+    command = import_module_of("services.replay", "command")
+    options = {"checkpoint": checkpoint, "rollout_only": rollout_only, "as_json": as_json}
+    raise typer.Exit(command.replay(directory, Console(), **options))
+
+
 @app.command(name="explain")
 def explain_command(
     file: Annotated[Path, typer.Argument(help="Groups, one JSON object per line: a run's groups.jsonl, or your own.")],

@@ -8,7 +8,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-THRESHOLDS = (50_000, 20, 100)
+THRESHOLDS = (500_000, 20, 100)
 
 
 @contextlib.contextmanager

@@ -341,6 +341,8 @@ class Orchestrator:
 
     async def _sync_with(self, engines: Sequence[RolloutPort], version: int) -> SyncResult:
         result = await self._sync.publish(version, engines)
+        for abort in result.aborts:
+            await self._tell("weight_sync_aborted", abort)
         for each in result.left_out:
             self._rollout.leave_out(each.worker_id, str(each))
         found, limit = result.canary_difference_nats, self._config.max_canary_nats

@@ -9,7 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    GetTimeoutError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from learner.batch_plan import BatchPlan
 from rollout.engine import EngineInfo
@@ -21,6 +30,9 @@ from shaping.stored_files import StoredFile
 from shaping.training import CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
 
 CLOSE_SECONDS = 5.0
+
+# Ray ends a process that takes too much of its node's memory, and does not count that among RayActorErrors.
+_DEATHS = (RayActorError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError)
 
 
 async def result(reference: Any, role: str, group_id: str = "") -> Any:
@@ -41,7 +53,7 @@ async def result(reference: Any, role: str, group_id: str = "") -> Any:
         if isinstance(cause, ObjectLostError):
             raise GroupLost(role=role, cause=f"its arrays are lost: {_line(cause)}", group_id=group_id) from error
         raise RunFailed(role=role, cause=f"{type(cause).__name__}: {_line(cause)}", group_id=group_id) from error
-    except RayActorError as error:
+    except _DEATHS as error:
         raise RoleDied(role=role, cause=f"its process ended: {_line(error)}", group_id=group_id) from error
     except ObjectLostError as error:
         raise GroupLost(role=role, cause=f"its arrays are lost: {_line(error)}", group_id=group_id) from error

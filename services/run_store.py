@@ -48,7 +48,7 @@ class RunStore(Protocol):
         ...
 
     async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
-        """Keep the groups of a step that could not be trained; where they are, for a message."""
+        """Keep the groups of a step that could not be trained, if it can be; where they are, for a message."""
         ...
 
 
@@ -105,11 +105,15 @@ class DiskStore:
     async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
         run_dir = self._files.run_dir
         directory = skipped_dir(run_dir, skipped.step)
-        # A run that went on from an earlier checkpoint comes here again.
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        await workers.save_groups(groups, str(directory / GROUPS_FILE))
-        await asyncio.to_thread(skipped.write, directory)
+        try:
+            # A run that went on from an earlier checkpoint comes here again.
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            await workers.save_groups(groups, str(directory / GROUPS_FILE))
+            await asyncio.to_thread(skipped.write, directory)
+        except (CheckpointError, OSError) as error:
+            logger.warning("the groups of step %d are not kept: %s", skipped.step, error)
+            return f"no file ({error})"
         return str(directory.relative_to(run_dir))
 
     async def write(self, snapshot: RunSnapshot, contents: "_Contents") -> None:

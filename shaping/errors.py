@@ -18,8 +18,8 @@ Messages say: what must hold, what was found, where it comes from, what to do.
 __all__ = [
     "ChannelBroken",
     "CheckpointError",
-    "DeadlineMissed",
     "DataError",
+    "DeadlineMissed",
     "EngineRefused",
     "GroupLost",
     "LessrlError",

@@ -196,13 +196,12 @@ class CheckpointStore:
             return ()
         keep = {each.name for each in kept(whole, config)}
         removable = [each.name for each in whole if each.name not in keep]
-        removable += [each.name for each in self.root.iterdir() if _REPLACED.fullmatch(each.name)]
+        replaced = [each for each in self.root.iterdir() if _REPLACED.fullmatch(each.name)]
+        removable += [each.name for each in replaced if not (each / PINNED_FILE).exists()]
         return tuple(name for name in removable if self._remove(name))
 
     def _remove(self, name: str) -> bool:
         path, aside = self.root / name, self.root / f".{name}.gone"
-        if (path / PINNED_FILE).exists():
-            return False
         try:
             path.rename(aside)
             sync(self.root)

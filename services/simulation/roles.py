@@ -14,7 +14,7 @@ from learner.batch_plan import BatchPlan, SampleSize
 from rollout.engine import EngineInfo
 from rollout.worker import GroupSummary
 from services.ledger import LedgerLine
-from services.ports import RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
+from services.ports import ControlPort, LearnerPort, RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
 from services.reports import Intent, IntentKind, RunEvent, RunReport, StepReport
 from services.run_store import PendingCheckpoint
 from services.simulation.service_times import Draws, ResponseLengths, ServiceTimes
@@ -111,10 +111,8 @@ class SimulatedRollout:
         self._staged = policy_version
 
     async def verify_weights(self, manifest: WeightManifest) -> None:
-        found = f"found {self._staged} for {manifest.policy_version}"
-        require(
-            self._staged == manifest.policy_version, f"the staged version must be verified, {found}", self.worker_id
-        )
+        wanted = manifest.policy_version
+        require(self._staged == wanted, f"version {wanted} must be staged, found {self._staged}", self.worker_id)
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
         await self.verify_weights(manifest)
@@ -309,6 +307,10 @@ class SimulatedStore:
 
     ended: set[int] = field(default_factory=set)
 
+    def attach(self, learner: LearnerPort, control: ControlPort) -> None:
+        """Nothing is saved."""
+        del learner, control
+
     def write_ledger(self, line: LedgerLine) -> None:
         require(line.ordinal not in self.ended, f"a group must end once, {line} ended before", "ledger")
         self.ended.add(line.ordinal)
@@ -318,4 +320,4 @@ class SimulatedStore:
 
     async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
         del groups, workers
-        raise NotImplementedError(f"no learner step is skipped in a simulation, got {skipped.step}")
+        raise NotImplementedError(f"no learner step is skipped in a simulation, got {skipped}")

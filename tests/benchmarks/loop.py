@@ -3,8 +3,8 @@
 `over_trl`, `over_trl_sync`: samples per second of `lessrl train`, asynchronous and synchronous, over those of TRL's
 GRPOTrainer. Same policy, problems in the same order, samples per step, length limit, loss, optimizer, precision and
 cores; LESS stays on. TRL gets the number of threads and of micro-batches with which it was fastest here.
-`async_efficiency_real`: (max(generation, training) + sync), each as long as synchronous steps say, over the step time of
-an asynchronous run; one core's worth of threads for each of the two.
+`async_efficiency_real`: max(generation, training) + sync, each as long as in synchronous steps, over the step time of
+an asynchronous run; one thread samples and one trains.
 All runs of a comparison live at once on two cores and work in turns; a figure is the median over pairs of turns.
 TRL has an environment of its own in DIR, made at first use; WHEELS names a folder with a CPU build of torch.
 """
@@ -49,7 +49,7 @@ COMMON = {
     # A stopped run answers nothing, and that is no failure.
     "run.deadlines.heartbeat_seconds": NEVER,
 }
-SYNCHRONOUS = {"run.max_staleness": 0, "rollout.num_workers": 2}
+SYNCHRONOUS = {"run.max_staleness": 0}
 ASYNCHRONOUS = {"run.max_staleness": 1}
 ONE_CORE_EACH = {"learner.num_ranks": 1}
 
@@ -184,8 +184,8 @@ def measure_trl(options: TrlOptions, *, num_turns: int) -> tuple[dict[str, float
 
 def measure_asynchrony(*, num_turns: int) -> tuple[dict[str, float], list[Row]]:
     starters = {
-        "synchronous": partial(start_ours, settings=ONE_CORE_EACH | {"run.max_staleness": 0}),
-        "asynchronous": partial(start_ours, settings=ONE_CORE_EACH | {"run.max_staleness": 1}),
+        "synchronous": partial(start_ours, settings=ONE_CORE_EACH | SYNCHRONOUS),
+        "asynchronous": partial(start_ours, settings=ONE_CORE_EACH | ASYNCHRONOUS),
     }
     with tempfile.TemporaryDirectory() as folder:
         seconds = compare(starters, Path(folder), num_turns=num_turns)

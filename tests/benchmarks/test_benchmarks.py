@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learner.batch_plan import BatchPlan, MiniBatchPlan, SampleSize
-from tests.benchmarks import learner, planning, shaping
+from tests.benchmarks import admission, learner, planning, shaping
 from tests.benchmarks.less_groups import REGIMES, make_batch
 from tests.benchmarks.worst_groups import WORST_GROUPS
 
@@ -85,6 +85,18 @@ def test_waste_is_what_ranks_wait_for() -> None:
 def test_planning_gives_figures() -> None:
     figures = planning.measure(32, core=None, num_rounds=1).figures
     assert figures.keys() == {"num_groups", "plan_seconds", "sort_seconds", "plan_over_sort"}
+
+
+def test_admission_gives_figures_of_cost_and_of_efficiency() -> None:
+    figures, rows = admission.measure_cost(((1, 4), (2, 4)), num_rounds=1)
+    assert figures["orchestrator_flatness"] == pytest.approx(
+        figures["orchestrator_us_per_group"] / figures["orchestrator_us_per_group_1"]
+    )
+    assert [row["workers"] for row in rows] == [1, 2]
+    figures, rows = admission.measure_efficiency(num_workers=1, num_steps=5)
+    assert figures["staleness_max"] <= figures["max_staleness"] == 2
+    assert len(rows) == 4 * len(admission.REGIMES)
+    assert all(0 < float(row["efficiency"]) < 1.2 for row in rows)
 
 
 @pytest.mark.slow

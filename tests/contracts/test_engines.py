@@ -194,7 +194,7 @@ async def test_with_two_policies_and_a_shared_prefix_no_cache_hit_crosses_versio
     second = first.copy()
     second.perturb(seed=4)
     prompts = [[*LONG_PROMPT, suffix] for suffix in (11, 12)]
-    for policy in (second, first, second):
+    for policy in (second, first):
         running = asyncio.ensure_future(case.generate(prompts[0], n=1, seed=14, max_response_tokens=60))
         # Requests start in order: once this one has a token, the prefix of both is in the cache.
         await case.generate(prompts[1], n=1, seed=15, max_response_tokens=1)

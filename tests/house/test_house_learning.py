@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_roles import FakeControl, FakeStore
+from fake_roles import FakeControl
+from fake_store import FakeStore
 from safetensors.torch import load_file
 from toy_policy import make_toy_recipe, toy_changes, write_toy_policy
 

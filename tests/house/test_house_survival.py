@@ -1,4 +1,4 @@
-"""Killed and gone on, in synchronous mode: the same run bit for bit, with the real sampler and learner in one process."""
+"""Killed and gone on, in synchronous mode: the same run bit for bit, with real sampler and learner in one process."""
 
 import json
 import os

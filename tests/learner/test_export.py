@@ -11,13 +11,14 @@ import pytest
 import torch
 from engine_cases import save_tiny_policy
 from learner_builders import make_batch, make_work
+from toy_policy import write_toy_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from vllm_export_worker import CONFIG, PROMPT_IDS
 
 from learner.canary import canary_difference
 from learner.checkpoint_export import export_checkpoint
 from learner.config import LearnerConfig, LoraConfig, OptimizerConfig
-from learner.export import export_weights
+from learner.export import export_settings, export_weights
 from learner.learner import Learner
 from learner.torch_engine import TorchEngine
 from learner.torch_learner import torch_learner
@@ -82,6 +83,14 @@ def test_a_policy_of_several_shards_is_read_like_one_of_one(untied_policy_path: 
     export_weights(tmp_path / "out", layout, engine.gathered, writes=True)
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) == len(layout.buckets) > 2
     assert canary_difference(engine, answers_of(tmp_path / "out"), "packed") < 1e-5
+
+
+def test_an_export_has_the_tokenizer_of_its_start_byte_for_byte(tmp_path: Path) -> None:
+    # Split at spaces; transformers itself takes a Qwen2 to split bytes, and would save that.
+    start = write_toy_policy(tmp_path / "start")
+    export_settings(tmp_path / "out", str(start), "float32")
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (start / name).read_bytes()
 
 
 @pytest.mark.stack

@@ -140,6 +140,12 @@ def test_sent_weights_arrive_as_the_manifest_says(tied_policy_path: str, tmp_pat
     assert_same(received, weights_of(learner, tmp_path))
 
 
+def test_weights_are_sent_only_as_the_version_that_they_are(tied_policy_path: str) -> None:
+    learner, _ = train(tied_policy_path, make_config(), make_batch(4))
+    with pytest.raises(RunFailed, match="learner: weights of version 2 were asked for, the last step made 1"):
+        learner.send_weights(2)
+
+
 def test_weights_without_a_channel_are_refused(tied_policy_path: str) -> None:
     with pytest.raises(ChannelBroken, match="before a channel was connected"):
         make_learner(tied_policy_path).send_weights(1)

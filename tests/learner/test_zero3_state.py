@@ -18,7 +18,7 @@ from zero3_state_worker import STATES, SUB_GROUPED
 from learner.deepspeed_env import worker_environment
 from shaping.stored_files import stored_file
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 SUPPORT = REPOSITORY / "tests" / "support"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disk_calls import disk_calls
 from group_builders import make_group, make_rollout
 from group_file_builders import make_saved_groups
 from recipe_builders import make_recipe
@@ -148,6 +149,23 @@ def test_arrays_that_do_not_fit_the_header_are_refused(
     save_file(tensors, path, metadata=header)
     with pytest.raises(CheckpointError, match="must hold groups as they were saved"):
         read_groups(path)
+
+
+def test_a_summary_that_gives_other_sizes_than_the_samples_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "groups.safetensors"
+    write_groups(path, make_saved_groups(1))
+    tensors = load_file(path)
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+    tensors["loss_mask"] = np.zeros_like(tensors["loss_mask"])
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(CheckpointError, match="must give the sizes of its samples"):
+        read_groups(path)
+
+
+def test_groups_are_on_the_disk_of_the_worker_that_wrote_them(tmp_path: Path) -> None:
+    path = tmp_path / "groups.safetensors"
+    assert disk_calls(lambda: write_groups(path, make_saved_groups(1))) == [("sync", str(path))]
 
 
 def test_another_file_of_tensors_is_refused(tmp_path: Path) -> None:

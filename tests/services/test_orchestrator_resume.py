@@ -6,7 +6,8 @@ import random
 from collections import Counter
 
 import pytest
-from fake_roles import FakeStore, settle
+from fake_roles import settle
+from fake_store import FakeStore
 from prompt_builders import make_factory
 from run_builders import FakeRun, group_ids, make_run
 

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, FakeStore, settle
+from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, settle
+from fake_store import FakeStore
 from prompt_builders import make_factory, make_prompts, make_renderer
 from recipe_builders import make_recipe
 from report_builders import make_event, make_step

@@ -5,9 +5,8 @@ and lets the second pass; an asyncio.Event holds the call until the test sets it
 """
 
 import asyncio
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,13 +16,8 @@ from report_builders import Clock
 from learner.batch_plan import BatchPlan, SampleSize
 from rollout.engine import EngineInfo
 from rollout.worker import GroupSummary
-from services.ledger import LedgerLine
-from services.orchestrator import Resumed
-from services.ports import ControlPort, LearnerPort, RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
+from services.ports import RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
 from services.reports import EvaluationReport, Intent, IntentKind, RunEvent, RunReport, StepReport
-from services.skipped_step import SkippedStep
-from services.snapshot import RunSnapshot
-from services.workers import Workers
 from shaping.groups import Drop, DropReason
 from shaping.metrics import Mean
 from shaping.records import GroupRequest, StopReason
@@ -138,7 +132,7 @@ class FakeRollout(Scripted):
         self.is_staged = True
 
     async def verify_weights(self, manifest: WeightManifest) -> None:
-        assert self.is_staged, "there must be staged weights to verify"
+        assert self.is_staged and manifest.layout == LAYOUT, "there must be staged weights to verify"
         await self.called("verify_weights")
         self.is_verified = True
 
@@ -314,47 +308,6 @@ class FakeLearner(Scripted):
 
     async def close(self) -> None:
         await self.called("close")
-
-
-@dataclass(slots=True)
-class FakeStore:
-    """RunStore: keeps what it is given in memory, and can hold a checkpoint back."""
-
-    ledger: list[LedgerLine] = field(default_factory=list)
-    checkpoints: list[Resumed] = field(default_factory=list)
-    skipped: dict[int, tuple[ShapedHandle, ...]] = field(default_factory=dict)
-    lengths: list[int] = field(default_factory=list)
-
-    def attach(self, learner: LearnerPort, control: ControlPort) -> None:
-        del learner, control
-
-    def write_ledger(self, line: LedgerLine) -> None:
-        self.ledger.append(line)
-
-    def begin(self, snapshot: RunSnapshot) -> "FakeCheckpoint":
-        # Through JSON and back, as on disk.
-        return FakeCheckpoint(self, RunSnapshot.from_json(json.loads(json.dumps(snapshot.as_json()))), len(self.ledger))
-
-    async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
-        await workers.save_groups(groups, f"skipped-{skipped.step}")
-        assert [each.group_id for each in skipped.lines] == [each.summary.group_id for each in groups]
-        self.skipped[skipped.step] = groups
-        return f"skipped-{skipped.step}"
-
-
-@dataclass(slots=True)
-class FakeCheckpoint:
-    """PendingCheckpoint of a FakeStore."""
-
-    store: FakeStore
-    snapshot: RunSnapshot
-    num_ledger_lines: int
-
-    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
-        del metrics
-        await workers.save_groups(groups, f"checkpoint-{self.snapshot.version}")
-        self.store.lengths.append(self.num_ledger_lines)
-        self.store.checkpoints.append(Resumed(snapshot=self.snapshot, groups=groups))
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 import numpy as np
-from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping, FakeStore
+from fake_roles import FakeControl, FakeLearner, FakeRollout, FakeShaping
+from fake_store import FakeStore
 from prompt_builders import make_factory, make_prompts, make_renderer
 from report_builders import Clock
 

@@ -124,7 +124,7 @@ class Rank:
         learner.save(self.out / "with_room")
 
     def refused(self) -> None:
-        """What lacks a part, what plain torch saved, what has no optimizer yet, and what there is no room to convert."""
+        """What lacks a part, what plain torch saved, what has no optimizer state, what there is no room to convert."""
         learner, _ = self.learner("bfloat16")
         learner.load(self.saved("untrained", self.num_ranks))
         self.write("untrained", error_of(lambda: learner.load(self.saved("untrained", 3 - self.num_ranks))))

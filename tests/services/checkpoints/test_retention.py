@@ -1,12 +1,15 @@
 """What is kept, what goes, and that nothing goes by half."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from checkpoint_builders import make_store, save_checkpoint
+from disk_calls import just_before
 
+from services.checkpoints.retention import kept
 from services.checkpoints.store import CheckpointStore
 from services.recipe_sections import CheckpointConfig
 from shaping.errors import CheckpointError
@@ -46,7 +49,8 @@ def test_a_pinned_one_stays_until_it_is_unpinned(tmp_path: Path) -> None:
     store = filled(tmp_path, dict.fromkeys((1, 2, 3), 0.0))
     store.pin("step-000001")
     store.pin("step-000001")
-    store.retain(CheckpointConfig(keep_last=1))
+    assert [each.name for each in kept(store.list(), CheckpointConfig(keep_last=1))] == ["step-000001", "step-000003"]
+    assert store.retain(CheckpointConfig(keep_last=1)) == ("step-000002",)
     assert steps(store) == [1, 3]
     assert store.get("step-000001").checkpoint.is_pinned
     store.unpin("step-000001")
@@ -98,6 +102,14 @@ def test_one_pinned_while_it_was_being_removed_comes_back(tmp_path: Path) -> Non
     (store.root / "step-000001").rename(store.root / ".step-000001.gone")
     store.begin(3).abandon()
     assert steps(store) == [1, 2]
+
+
+def test_one_pinned_at_the_last_moment_stays(tmp_path: Path) -> None:
+    store = filled(tmp_path, dict.fromkeys((1, 2), 0.0))
+    with just_before(os.rename, lambda: store.pin("step-000001")):
+        assert store.retain(CheckpointConfig(keep_last=1)) == ()
+    assert steps(store) == [1, 2]
+    assert store.get("step-000001").checkpoint.is_pinned
 
 
 def test_one_that_cannot_be_removed_is_said_and_the_run_goes_on(

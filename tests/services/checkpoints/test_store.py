@@ -2,12 +2,9 @@
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any
 
 import pytest
 from checkpoint_builders import (
@@ -19,9 +16,10 @@ from checkpoint_builders import (
     shard_content,
     write_shards,
 )
+from disk_calls import disk_calls, just_before
 
+from services.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from services.checkpoints.store import CheckpointStore, Damaged
-from services.durable_files import sync, write_synced
 from services.recipe_sections import CheckpointConfig
 from shaping.errors import CheckpointError
 from shaping.stored_files import StoredFile, stored_file
@@ -262,6 +260,17 @@ def test_a_run_that_goes_back_leaves_its_old_course_behind(tmp_path: Path) -> No
     assert sorted(each.name for each in store.root.iterdir()) == ["step-000001", "step-000002"]
 
 
+def test_one_whose_removal_was_interrupted_by_a_pin_is_left_behind_too(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for step in (1, 2):
+        save_checkpoint(store, step)
+    store.pin("step-000002")
+    (store.root / "step-000002").rename(store.root / ".step-000002.gone")
+    assert store.set_aside_after(store.get("step-000001").checkpoint) == ("step-000002",)
+    save_checkpoint(store, 2)
+    assert (store.root / "step-000002.replaced-1" / "pinned").exists()
+
+
 def test_readers_never_see_half_of_one_while_they_come_and_go(tmp_path: Path) -> None:
     store, seen, done = make_store(tmp_path), [], threading.Event()
     save_checkpoint(store, 1)
@@ -288,24 +297,19 @@ def test_readers_never_see_half_of_one_while_they_come_and_go(tmp_path: Path) ->
     assert len(seen) >= 2 and min(seen) >= 1
 
 
-def disk_calls(action: Callable[[], object]) -> list[tuple[str, str]]:
-    """What an action waits for, and renames, in order: ("sync", path) and ("rename", "")."""
-    waits: dict[CodeType, str] = {sync.__code__: "path", write_synced.__code__: "path"}
-    calls: list[tuple[str, str]] = []
+@pytest.mark.parametrize("moment", [read_checkpoint, Checkpoint.verify])
+def test_a_reader_that_is_overtaken_looks_again(moment: Callable[..., object], tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    save_checkpoint(store, 1)
 
-    def watch(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code in waits:
-            calls.append(("sync", str(frame.f_locals["path"])))
-        elif event == "c_call" and argument is os.rename:
-            calls.append(("rename", ""))
+    def go_on() -> None:
+        save_checkpoint(store, 2)
+        assert store.retain(CheckpointConfig(keep_last=1)) == ("step-000001",)
 
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
-    return calls
+    with just_before(moment, go_on):
+        found = CheckpointStore(store.root).latest()
+    assert found is not None
+    assert (found.checkpoint.name, found.passed_over) == ("step-000002", ())
 
 
 def test_a_checkpoint_gets_its_name_when_all_of_it_is_on_the_disk(tmp_path: Path) -> None:
