@@ -17,8 +17,8 @@ from shaping.training import WeightLayout
 
 SHARD_BYTES = 4_000_000_000
 COPIED_FILES = (
-    *("generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
-    *("added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    *("generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json"),
+    *("merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"),
 )
 EXPORT_RULE = "a policy must be exported in full"
 Gather = Callable[[tuple[str, ...]], AbstractContextManager[tuple[torch.Tensor, ...]]]

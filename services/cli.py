@@ -149,6 +149,16 @@ def checkpoints_command(
     raise typer.Exit(checkpoints(run_dir, action, name, Console()))
 
 
+@app.command(name="export")
+def export_command(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    out: Annotated[Path, typer.Option(help="A new directory for the model.")],
+    checkpoint: Annotated[str, typer.Option("--from", help="A checkpoint's name.")] = "latest",
+) -> None:
+    """Write a checkpoint's policy as a Hugging Face model. The run may go on meanwhile."""
+    typer.echo(import_module_of("services.checkpoints", "export").export(run_dir, checkpoint, out))
+
+
 @app.command(name="replay")
 def replay_command(
     directory: Annotated[

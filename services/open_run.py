@@ -10,11 +10,13 @@ from typing import Any
 from services.checkpoints.checkpoint import Checkpoint
 from services.checkpoints.store import CheckpointStore, Found
 from services.history import RunHistory
+from services.recipe import Recipe
+from services.recipe_changes import KeyChange, changes_on_resume
 from services.reports import RunDescription
 from services.run_dir import CHECKPOINTS_DIR, RunFiles, read_history, reopen_run_dir
 from services.run_lock import hold_run_dir
 from services.run_setup import PreparedRun
-from services.run_store import STATE_FILE, DiskStore
+from services.run_store import SAVED_RECIPE_FILE, STATE_FILE, DiskStore
 from services.session import Disk, describe_run
 from services.snapshot import CONFIG_HISTORY
 from services.supervisor import Attempt
@@ -62,16 +64,19 @@ def open_run(prepared: PreparedRun, attempt: Attempt) -> Iterator[OpenRun]:
     """Take a run's directory, and bring its files back to the checkpoint that the run goes on from.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or a key of the recipe may not change.
         CheckpointError: the checkpoint asked for cannot be used.
     """
     with hold_run_dir(prepared.run_dir):
         recipe, run_dir = prepared.recipe, prepared.run_dir
         checkpoints = CheckpointStore(run_dir / CHECKPOINTS_DIR)
         found = _find(checkpoints, prepared, attempt)
-        reopen_run_dir(run_dir, logs=found.checkpoint.manifest.logs if found else {})
+        changes: tuple[KeyChange, ...] = ()
         if found:
+            changes = _changes(found.checkpoint, prepared)
+            # First: killed between the two, the run must not take up a checkpoint whose lines are gone.
             checkpoints.set_aside_after(found.checkpoint)
+        reopen_run_dir(run_dir, logs=found.checkpoint.manifest.logs if found else {})
         description = describe_run(recipe, run_id=prepared.run_id, run_dir=str(run_dir))
         history = read_history(run_dir, description) if found else RunHistory(description=description)
         yield OpenRun(
@@ -80,7 +85,7 @@ def open_run(prepared: PreparedRun, attempt: Attempt) -> Iterator[OpenRun]:
             history=history,
             checkpoints=checkpoints,
             found=found,
-            config_history=_config_history(prepared, found.checkpoint if found else None),
+            config_history=_config_history(prepared, found.checkpoint if found else None, changes),
         )
 
 
@@ -98,13 +103,26 @@ def _find(checkpoints: CheckpointStore, prepared: PreparedRun, attempt: Attempt)
     return found
 
 
-def _config_history(prepared: PreparedRun, checkpoint: Checkpoint | None) -> tuple[dict[str, Any], ...]:
+def _changes(checkpoint: Checkpoint, prepared: PreparedRun) -> tuple[KeyChange, ...]:
+    """Recipe keys that the run goes on with other values of.
+
+    Raises:
+        RecipeError: one that must stay as it was.
+    """
+    where = checkpoint.path / SAVED_RECIPE_FILE
+    before = Recipe.parse(checkpoint.read_json(SAVED_RECIPE_FILE), base_dir=prepared.run_dir, where=str(where))
+    return changes_on_resume(before, prepared.recipe)
+
+
+def _config_history(
+    prepared: PreparedRun, checkpoint: Checkpoint | None, changes: tuple[KeyChange, ...]
+) -> tuple[dict[str, Any], ...]:
     """One entry per recipe that the run had: from which step on, its hash, and the keys that changed."""
     step = checkpoint.manifest.step if checkpoint else 0
     entry = {
         "step": step,
         "recipe_hash": prepared.recipe.content_hash,
-        "changes": [dataclasses.asdict(each) for each in prepared.changes],
+        "changes": [dataclasses.asdict(each) for each in changes],
     }
     if checkpoint is None:
         return (entry,)

@@ -244,8 +244,8 @@ class Orchestrator:
         watch.mark("weight_sync")
         self._groups.settle()
         is_last = step + 1 == self._config.buffer.num_steps
-        if is_last or _is_due(step + 1, self._config.evaluate_every):
-            await self._evaluate(result.policy_version)
+        is_measured = is_last or _is_due(step + 1, self._config.evaluate_every)
+        measured = await self._evaluate(result.policy_version) if is_measured else {}
         watch.mark("evaluation")
         is_saved = bool(self._config.checkpoint_every) and (is_last or _is_due(step + 1, self._config.checkpoint_every))
         self._is_at_border = is_saved
@@ -267,7 +267,7 @@ class Orchestrator:
         )
         await self._control.report(report)
         if is_saved:
-            await self._save(report.metrics)
+            await self._save({**report.metrics, **measured})
 
     async def _step(self, batch: TakenBatch[BufferedGroup], step: int) -> StepResult:
         shaped = tuple(item.shaped for item in batch.items)
@@ -311,9 +311,12 @@ class Orchestrator:
             )
             raise RunFailed(role="learner", cause=cause)
 
-    async def _evaluate(self, policy_version: int) -> None:
-        if self._evaluator is not None:
-            await self._control.report(await self._evaluator.evaluate(policy_version, self._workers))
+    async def _evaluate(self, policy_version: int) -> dict[str, float]:
+        if self._evaluator is None:
+            return {}
+        report = await self._evaluator.evaluate(policy_version, self._workers)
+        await self._control.report(report)
+        return {"accuracy": report.accuracy}
 
     async def _watch_learner(self) -> None:
         """A learner that died or hangs ends this process of the run; the next one goes on from the last checkpoint."""

@@ -190,7 +190,7 @@ class RayLearner:
         return results[0]
 
     async def weight_layout(self) -> WeightLayout:
-        layout: WeightLayout = await result(self.actors[0].weight_layout.remote(), "learner")
+        layout: WeightLayout = await result(self.actors[0].call.remote("weight_layout"), "learner")
         return layout
 
     async def open_channel(self, num_receivers: int) -> WeightChannel:
@@ -198,30 +198,32 @@ class RayLearner:
         return WeightChannel(backend=self._channel_backend, address=address, port=port, world_size=1 + num_receivers)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        await self._all([actor.connect_weights.remote(channel) for actor in self.actors])
+        await self._call("connect_weights", channel)
 
     async def send_weights(self, policy_version: int) -> WeightManifest:
-        manifests: list[WeightManifest] = await self._all(
-            [actor.send_weights.remote(policy_version) for actor in self.actors]
-        )
-        return manifests[0]
+        manifest: WeightManifest = await self._call("send_weights", policy_version)
+        return manifest
 
     async def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
-        differences: list[float] = await self._all([actor.score_canary.remote(answers) for actor in self.actors])
-        return differences[0]
+        difference: float = await self._call("score_canary", answers)
+        return difference
 
     async def save(self, directory: str) -> tuple[StoredFile, ...]:
-        files: list[tuple[StoredFile, ...]] = await self._all([actor.save.remote(directory) for actor in self.actors])
-        return files[0]
+        files: tuple[StoredFile, ...] = await self._call("save", directory)
+        return files
 
     async def load(self, directory: str) -> None:
-        await self._all([actor.load.remote(directory) for actor in self.actors])
+        await self._call("load", directory)
 
     async def export(self, directory: str) -> None:
-        await self._all([actor.export.remote(directory) for actor in self.actors])
+        await self._call("export", directory)
 
     async def close(self) -> None:
         await close_politely(self.actors)
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        """What rank 0 says, once all ranks have answered."""
+        return (await self._all([actor.call.remote(method, *arguments) for actor in self.actors]))[0]
 
     async def _all(self, references: Sequence[Any]) -> list[Any]:
         """All ranks, or the first failure of any: a rank that failed leaves the others waiting in a collective."""

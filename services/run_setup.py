@@ -8,7 +8,6 @@ from typing import Any
 
 from services.plan import RunPlan, make_plan
 from services.recipe import Recipe, load_recipe
-from services.recipe_changes import KeyChange, changes_on_resume
 from services.run_dir import RECIPE_FILE, create_run_dir, read_run_id
 from services.serve_http import bind_port
 from services.session import Prompts, read_prompts
@@ -24,7 +23,6 @@ class PreparedRun:
     Args:
         address: a Ray address, "local" for a Ray of this run's own, "house" for one process without Ray.
         checkpoint: to go on from: a name, "latest", or "" to begin.
-        changes: recipe keys that a resumed run has other values of than before.
         is_new: whether the directory was made for this run.
     """
 
@@ -35,7 +33,6 @@ class PreparedRun:
     run_id: str
     address: str
     checkpoint: str = ""
-    changes: tuple[KeyChange, ...] = ()
     is_new: bool = True
 
 
@@ -63,17 +60,15 @@ def reopen_run(run_dir: Path, overrides: Mapping[str, Any], *, checkpoint: str, 
     """A run that ended or died, to go on in its own directory.
 
     Args:
-        overrides: recipe keys to change; only some may.
+        overrides: recipe keys to change; only some may, see services/recipe_changes.py.
         checkpoint: a name, or "latest".
     Raises:
-        UserError: no run's directory, or a key that may not change.
+        UserError: no run's directory, or a recipe, data or port that cannot work.
     """
     path = run_dir / RECIPE_FILE
     if not path.is_file():
         raise UserError(f"a run's directory must hold {RECIPE_FILE}, found none ({run_dir}); name one below runs/")
-    before = load_recipe(path)
     recipe = load_recipe(path, overrides)
-    changes = changes_on_resume(before, recipe)
     plan = make_plan(recipe, with_torch=False)
     _check_port(recipe)
     return PreparedRun(
@@ -84,7 +79,6 @@ def reopen_run(run_dir: Path, overrides: Mapping[str, Any], *, checkpoint: str, 
         run_id=read_run_id(run_dir),
         address=address,
         checkpoint=checkpoint,
-        changes=changes,
         is_new=False,
     )
 

@@ -28,6 +28,7 @@ from shaping.stored_files import StoredFile
 LEARNER_DIR = "learner"
 BUFFERED_FILE = "groups.safetensors"
 STATE_FILE = "run_state.json"
+SAVED_RECIPE_FILE = "recipe.json"
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class DiskStore:
             files = await self._written_by_others(draft, contents)
             state = {**snapshot.as_json(), CONFIG_HISTORY: list(self._config_history)}
             await asyncio.to_thread(draft.write_json, STATE_FILE, state)
+            await asyncio.to_thread(draft.write_json, SAVED_RECIPE_FILE, self._recipe.as_dict())
         except BaseException:
             await asyncio.to_thread(draft.abandon)
             raise

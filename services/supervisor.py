@@ -1,22 +1,29 @@
 """Keeps a run alive: the run works in a child process, and when that dies another one goes on from the last checkpoint.
 
 The child is forked before anything is started, so that it costs no second start of Python. It has a process group of
-its own: Ctrl-C reaches this process alone, which passes it on once.
+its own: Ctrl-C reaches this process alone, which passes it on once. What a child leaves behind is ended before the next
+one begins: an orphan may hold the memory of a GPU.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+
+import psutil
 
 EXIT_RESUMABLE = 75
 """Exit code of a run that failed in a way that another process may survive (EX_TEMPFAIL)."""
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
+MAX_END_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,8 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int) -> int:
     """
     if max_restarts == 0:
         return run(Attempt(number=0, cause="", is_last=True, tell=_tell_nobody))
+    # Orphans of a child become children of this process, so that none is lost from sight.
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     cause = ""
     for number in range(max_restarts + 1):
         sys.stdout.flush()
@@ -63,34 +72,57 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int) -> int:
             return run(Attempt(number=number, cause=cause, is_last=is_last, tell=partial(_tell, writer)))
         os.close(writer)
         code = _wait(child)
+        _end_descendants()
         cause = _told(reader) or f"its process ended by {_name_of(code)}"
         if code >= 0 and code != EXIT_RESUMABLE:
-            return code
+            break
         left = max_restarts - number
         what = f"goes on from its last checkpoint, {left - 1} restarts are left" if left else "no restart is left"
         sys.stderr.write(f"lessrl: the run died and {what} (run.max_restarts): {cause}\n")
-    return 1
+    else:
+        code = 1
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    return code
 
 
 def _begin_as_child(parent: int) -> None:
     os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     # Should the supervisor itself be killed, the run is cancelled politely instead of going on unseen.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _wait(child: int) -> int:
-    """Exit code of the child, negative for the signal that ended it; passes on what ends a run."""
+    """Exit code of the child, negative for the signal that ended it; passes on what ends a run.
+
+    What comes after the child has ended is held back for the next one.
+    """
     before = {number: signal.signal(number, lambda sent, _: _forward(child, sent)) for number in FORWARDED}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     try:
         _, status = os.waitpid(child, 0)
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         for number, handler in before.items():
             signal.signal(number, handler)
     return os.waitstatus_to_exitcode(status)
+
+
+def _end_descendants() -> None:
+    """Kill what a child left behind; one that even a kill does not end in time is not waited for."""
+    ends_at = time.monotonic() + MAX_END_SECONDS
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < ends_at:
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        # Whoever ends hands its own children over: look again.
+        psutil.wait_procs(left, timeout=1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value)
 
 
 def _forward(child: int, number: int) -> None:

@@ -1,7 +1,7 @@
 """Ray shell of one learner rank. Decides nothing."""
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -10,8 +10,7 @@ from services.actor_logs import redirect_output
 from services.actors import HEARTBEAT
 from services.recipe import Recipe
 from shaping.components import import_module_of
-from shaping.stored_files import StoredFile
-from shaping.training import CanaryAnswer, StepResult, TrainingSample, WeightChannel, WeightLayout, WeightManifest
+from shaping.training import StepResult, TrainingSample
 
 if TYPE_CHECKING:
     from services.roles.learner import LearnerRole
@@ -47,26 +46,9 @@ class LearnerActor:
     ) -> StepResult:
         return self._role.step(plan, step, dict(zip(indices, groups, strict=True)))
 
-    def weight_layout(self) -> WeightLayout:
-        return self._role.weight_layout()
-
-    def connect_weights(self, channel: WeightChannel) -> None:
-        self._role.connect_weights(channel)
-
-    def send_weights(self, policy_version: int) -> WeightManifest:
-        return self._role.send_weights(policy_version)
-
-    def score_canary(self, answers: tuple[CanaryAnswer, ...]) -> float:
-        return self._role.score_canary(answers)
-
-    def save(self, directory: str) -> tuple[StoredFile, ...]:
-        return self._role.save(directory)
-
-    def load(self, directory: str) -> None:
-        self._role.load(directory)
-
-    def export(self, directory: str) -> None:
-        self._role.export(directory)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Any other method of the role."""
+        return getattr(self._role, method)(*arguments)
 
     def close(self) -> None:
         self._role.close()

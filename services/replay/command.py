@@ -94,7 +94,7 @@ def _facts(step: SavedStep, policy: ReplayPolicy) -> dict[str, Any]:
 def _heading(step: SavedStep, policy: ReplayPolicy) -> tuple[str, ...]:
     against = f"policy: {policy.name}, version {policy.version}"
     if policy.version != step.trained_version:
-        against += f"; the step was to train version {step.trained_version}, which no checkpoint named here holds"
+        against += f", where the run was to train version {step.trained_version}"
     return (
         f"{step.directory}: {len(step.groups)} groups of step {step.skipped.step}",
         f"in the run: {step.skipped.cause}",

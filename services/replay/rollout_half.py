@@ -89,21 +89,23 @@ class RolloutReplay:
         """A row per group, then the verdict."""
         console.print(Text(f"engine: {self.engine}"), soft_wrap=True)
         table = Table(box=None, pad_edge=False)
-        table.add_column("group", no_wrap=True)
-        for heading in ("sampled by", "same tokens", "correct (saved)", "log-prob", "entropy", "advantage"):
+        table.add_column("\ngroup", no_wrap=True)
+        headings = ("\nversion", "same\ntokens", "correct\n(saved)", "log-prob\ndiffers", "entropy\ndiffers")
+        for heading in (*headings, "advantage\ndiffers"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("")
         for each in self.groups:
             differences = (each.max_logprob_difference, each.max_entropy_difference, each.max_advantage_difference)
             table.add_row(
                 each.group_id,
-                f"version {each.policy_version}",
+                str(each.policy_version),
                 f"{each.num_equal} of {each.num_rollouts}",
                 f"{each.num_correct} ({each.num_correct_saved})",
                 *(f"{number:.1e}" for number in differences),
-                f"dropped: {each.drop}" if each.drop else "",
             )
         console.print(table)
+        for each in self.groups:
+            if each.drop:
+                console.print(Text(f"{each.group_id} is dropped now: {each.drop}"), soft_wrap=True)
         same = sum(each.is_same for each in self.groups)
         console.print(Text(f"{same} of {len(self.groups)} groups are the same, token by token"), soft_wrap=True)
 

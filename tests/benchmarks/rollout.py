@@ -4,8 +4,8 @@
 over those of vLLM's AsyncLLM asked for texts and log-probs. One process each, the same problems and seeds in turn.
 `entropy_overhead_*`: seconds with entropies over seconds without, less 1; one engine whose sampler is switched.
 Wall seconds, the median over pairs of rounds; `_cpu` ratios are of CPU seconds, which other users of the machine change
-less. `entropy_over_log_softmax_*`: seconds for log-probs and entropies over those of log-softmax and gather (CPU seconds),
-the largest over several numbers of rows.
+less. `entropy_over_log_softmax_*`: CPU seconds for log-probs and entropies over those of log-softmax and gather, the
+largest over several numbers of rows.
 """
 
 import json

@@ -64,7 +64,7 @@ async def joined(port: int) -> tuple[WeightSender, ProcessGroupReceiver]:
 async def test_a_bucket_that_nobody_takes_is_given_up_in_time_and_named() -> None:
     sender, _receiver = await joined(free_port())
     data = torch.zeros(30_000_000, dtype=torch.uint8)
-    with pytest.raises(ChannelBroken, match="bucket 1 of version 4 was not received: .*Timed out waiting") as found:
+    with pytest.raises(ChannelBroken, match=r"bucket 1 of version 4 was not received: .*Timed out waiting") as found:
         await asyncio.to_thread(sender.send, make_header(1, 30_000_000), data, 0.1)
     assert "\n" not in str(found.value)
 

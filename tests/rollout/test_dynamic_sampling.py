@@ -5,7 +5,9 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -171,22 +173,21 @@ class Driven:
         return (buffer.can_admit(), buffer.has_batch(), buffer.starvation(), buffer.pop_notices(), *counts)
 
     def happen(self, choice: int) -> object:
-        buffer, kind, which = self.buffer, choice % 5, choice // 5
-        state = buffer.state()
+        """One of the events that may come next, twice as likely a drop as that a group is shaped."""
+        buffer, state = self.buffer, self.buffer.state()
         in_flight = state["in_flight"]
         assert isinstance(in_flight, list)
-        if kind == 0 and buffer.can_admit():
-            return buffer.admit()
-        if kind == 1 and buffer.has_batch():
-            return buffer.take()
-        if kind == 2 and state["taken"] is not None:
-            return buffer.release(buffer.version + 1)
-        if kind > 2 and in_flight:
-            ordinal = in_flight[which % len(in_flight)]
-            if which % 3 == 0:
-                return buffer.accept(ordinal, 10 * ordinal)
-            return buffer.drop(ordinal, DropReason.NO_SIGNAL if which % 2 else DropReason.FILTERED)
-        return None
+        events: list[Callable[[], object]] = []
+        for ordinal in in_flight:
+            events.append(partial(buffer.accept, ordinal, 10 * ordinal))
+            events += [partial(buffer.drop, ordinal, reason) for reason in (DropReason.NO_SIGNAL, DropReason.FILTERED)]
+        if buffer.can_admit():
+            events += [buffer.admit] * (len(events) + 1)
+        if buffer.has_batch():
+            events.append(buffer.take)
+        if state["taken"] is not None:
+            events.append(partial(buffer.release, buffer.version + 1))
+        return events[choice % len(events)]() if events else None
 
 
 configs = st.builds(

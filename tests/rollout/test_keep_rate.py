@@ -68,6 +68,28 @@ def test_a_shortage_is_said_again_only_after_it_was_over() -> None:
     assert len(feed(estimate, 0.1, 400)) == 1
 
 
+def test_a_share_near_the_border_does_not_make_it_say_the_same_again_and_again() -> None:
+    estimate = KeepRate(groups_per_step=16, max_attempts=64)
+
+    def feed_evenly(share: float) -> int:
+        """400 groups, kept at even distances."""
+        ends = [estimate.count(is_kept=int((i + 1) * share) > int(i * share)) for i in range(400)]
+        return len([each for each in ends if each is not None])
+
+    # The chance of fewer than 16 of 64 is 0.75 at 0.22, 0.38 at 0.26 and 0.09 at 0.31.
+    chances = [chance_of_fewer(16, 64, share) for share in (0.22, 0.26, 0.31)]
+    assert chances == pytest.approx([0.67, 0.37, 0.11], abs=0.05)
+    assert [feed_evenly(share) for share in (0.22, 0.26, 0.22)] == [1, 0, 0]
+    assert [feed_evenly(share) for share in (0.31, 0.22)] == [0, 1]
+
+
+def test_it_looks_once_for_each_further_step_of_groups() -> None:
+    # 8 of 12 are needed: fewer than two thirds are kept 8 drops after 16 kept ones, which the check after 32 finds.
+    estimate = KeepRate(groups_per_step=8, max_attempts=12)
+    found = [estimate.count(is_kept=index < 16) for index in range(64)]
+    assert [index for index, warning in enumerate(found) if warning] == [31]
+
+
 def test_expected_attempts_are_a_reason_even_where_the_chance_is_not() -> None:
     # B 1, cap 4, 3 kept of 16: 1 / 0.19 > 4 attempts are expected, though 0.81^4 = 0.43 is the chance of none.
     estimate = KeepRate(groups_per_step=1, max_attempts=4)

@@ -69,6 +69,8 @@ def test_the_v1_sampler_reports_what_it_samples_from(
     sampler = vllm_sampler.Sampler("processed_logprobs")
     assert vllm_sampler.missing_names(sampler) == []
     assert vllm_sampler.add_entropies(sampler, raw=raw) == "v1"
+    # Neither half of the stock sampler makes a table of log-probs.
+    assert sampler.logprobs_mode == sampler.topk_topp_sampler.logprobs_mode == "processed_logits"
     metadata = make_metadata(temperature=temperature, top_k=top_k, top_p=None)
     output = sampler(LOGITS.clone(), metadata)
     tokens = output.sampled_token_ids[:, 0].long()

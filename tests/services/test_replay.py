@@ -1,6 +1,7 @@
 """`lessrl replay`: one group of a run makes a step not finite; each half of that step is done again."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,12 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from recipe_builders import write_recipe
+from rich.console import Console
+from safetensors.torch import load_file, save_file
 from toy_policy import toy_changes, write_toy_policy
 
+from learner.replay import GroupReplay, Pass, UpdateReplay
 from services.cli import main
 from services.group_files import SavedGroup, read_groups, write_groups
-from services.run_dir import LEDGER_FILE
+from services.replay.learner_half import LearnerReplay
+from services.run_dir import LEDGER_FILE, RECIPE_FILE
 from services.skipped_step import GROUPS_FILE, STEP_FILE, read_skipped
 from shaping.training import TrainingSample
 
@@ -40,7 +46,7 @@ def build(config):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def plug_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A user's estimator: one file in the folder is all it takes."""
     folder = tmp_path_factory.mktemp("estimators")
@@ -76,7 +82,7 @@ def train(folder: Path, changes: dict[str, Any] | None = None) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended_run(plug_in: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ended_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("ended"))
 
 
@@ -92,13 +98,24 @@ def replayed(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, d
     return code, json.loads(capsys.readouterr().out)
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def user_error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The one line in which a user's mistake is told."""
     capsys.readouterr()
-    assert run_command("replay", *words) == 2
-    streams = capsys.readouterr()
-    assert streams.out == "" and streams.err.count("\n") == 1, streams
-    return streams.err
+    assert run_command("replay", *words, "--json") == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("lessrl: ") and told.err.count("\n") == 1, told.err
+    return told.err
+
+
+def set_in_recipe(run_dir: Path, key: str, value: str) -> None:
+    recipe = yaml.safe_load((run_dir / RECIPE_FILE).read_text())
+    *parents, last = key.split(".")
+    node = recipe
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    (run_dir / RECIPE_FILE).write_text(yaml.safe_dump(recipe))
 
 
 def change_samples(run_dir: Path, change: Callable[[TrainingSample], TrainingSample]) -> None:
@@ -190,23 +207,20 @@ def test_one_rollout_alone_is_named(capsys: pytest.CaptureFixture[str], run_dir:
     assert (code, found["not_finite"]) == (1, {BAD_GROUP: [3]})
 
 
-def test_groups_that_are_not_finite_only_together_are_not_accused(
-    capsys: pytest.CaptureFixture[str], run_dir: Path
-) -> None:
-    # Token losses of 1e36 and gradients of that size are finite, but their squares are beyond float32 ...
-    def large(sample: TrainingSample) -> TrainingSample:
-        last = np.zeros(sample.num_tokens, np.float32)
-        last[-1] = 3e38 if sample.rollout_index == 0 else 0.0
-        return replace(sample, advantages=last)
-
-    change_samples(run_dir, large)
-    code, found = replayed(capsys, run_dir)
-    assert code == 1
-    print(found)
+def test_groups_that_are_not_finite_only_together_are_not_accused(capsys: pytest.CaptureFixture[str]) -> None:
+    fine = Pass(loss=1.0, grad_norm=2.0, max_log_ratio=0.0, not_finite="")
+    whole = replace(fine, grad_norm=math.inf, not_finite="the gradient norm is inf in step 1, update 2 of 3")
+    group = GroupReplay(group_id="g00000004", alone=fine, rollouts={})
+    updates = tuple(UpdateReplay(whole=each, groups=(group,)) for each in (fine, whole))
+    found = LearnerReplay(updates=updates, num_planned=3)
+    assert (found.is_well, found.not_finite) == (False, {})
+    found.print(Console())
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    assert verdict == "the gradient norm is inf in step 1, update 2 of 3; every group alone is finite"
 
 
 def test_every_update_of_a_step_is_told_up_to_the_first_that_is_not_finite(
-    capsys: pytest.CaptureFixture[str], plug_in: None, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run_dir = train(tmp_path, {"learner.mini_batch_groups": 1, "learner.old_logprobs": "recompute"})
     cause = read_skipped(run_dir / "skipped" / "step-000002").cause
@@ -215,7 +229,10 @@ def test_every_update_of_a_step_is_told_up_to_the_first_that_is_not_finite(
     # As in the run: updates before the bad one were taken, those behind it were not.
     assert f"update {len(found['updates'])} of 4" in cause
     assert [each["is_finite"] for each in found["updates"]] == [True] * (len(found["updates"]) - 1) + [False]
-    assert all(len(each["groups"]) == 1 for each in found["updates"])
+    # Each update is one group: alone and whole are the same, also after the policy has moved.
+    for update in found["updates"][:-1]:
+        (group,) = update["groups"].values()
+        assert (group["loss"], group["grad_norm"]) == (update["loss"], update["grad_norm"])
 
 
 def test_without_a_checkpoint_before_it_the_starting_policy_is_taken(
@@ -238,14 +255,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(
     file.write_bytes(data)
     _, found = replayed(capsys, run_dir)
     assert found["policy"]["checkpoint"] == "start"
-    assert "step-000001" in told(capsys, run_dir, "--checkpoint", "step-000001")
+    assert "step-000001" in user_error(capsys, run_dir, "--checkpoint", "step-000001")
 
 
 def test_a_person_reads_a_table_and_a_verdict(capsys: pytest.CaptureFixture[str], ended_run: Path) -> None:
     capsys.readouterr()
     assert run_command("replay", ended_run) == 1
     lines = capsys.readouterr().out.splitlines()
-    print("\n".join(lines))
     assert lines[0].endswith("skipped/step-000002: 4 groups of step 2")
     assert lines[1].startswith("in the run: the loss is -inf in step 1")
     assert lines[2] == "policy: step-000001, version 1"
@@ -271,7 +287,7 @@ def test_the_rollout_half_samples_the_same_tokens_again(capsys: pytest.CaptureFi
 
 
 def test_a_group_with_rounds_and_hints_is_sampled_again_as_it_was(
-    capsys: pytest.CaptureFixture[str], plug_in: None, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run_dir = train(tmp_path, {"rollout.plan": {"kind": "hinted_second_round", "target": 1.0}})
     code, found = replayed(capsys, run_dir, "--rollout-only")
@@ -296,22 +312,40 @@ def test_a_person_reads_which_groups_are_the_same(capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert run_command("replay", run_dir, "--rollout-only") == 1
     out = capsys.readouterr().out
-    print(out)
     assert "7 of 8" in next(line for line in out.splitlines() if line.startswith("g00000006"))
     assert out.splitlines()[-1] == "3 of 4 groups are the same, token by token"
 
 
-def test_other_data_than_the_runs_are_told(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
-    recipe = run_dir / "recipe.yaml"
-    data = run_dir / "data.jsonl"
-    task = next(line for line in recipe.read_text().splitlines() if "task.jsonl" in line).split("path:")[1].strip()
-    rows = Path(task).read_text()
-    recipe.write_text(recipe.read_text().replace(task, str(data)))
-    data.write_text(rows.replace("0?", "9?").replace("1?", "9?").replace("2?", "9?").replace("3?", "9?"))
-    error = capsys.readouterr()
-    assert run_command("replay", run_dir, "--rollout-only") == 2
-    assert "the run's data must be as they were" in capsys.readouterr().err
-    del error
+def test_other_data_than_the_runs_are_told(capsys: pytest.CaptureFixture[str], run_dir: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"problem": "9?", "answer": "7", "steps": ["7"]}) for _ in range(8)]
+    (tmp_path / "task.jsonl").write_text("\n".join(rows))
+    set_in_recipe(run_dir, "data.train.path", str(tmp_path / "task.jsonl"))
+    error = user_error(capsys, run_dir, "--rollout-only")
+    assert "prompt 'task-6' has other tokens than group g00000004 was sampled for (data.train)" in error
+    (tmp_path / "task.jsonl").write_text(rows[0])
+    assert "a saved state must fit the run's data" in user_error(capsys, run_dir, "--rollout-only")
+    assert "must hold its prompts, found no 'task-2'" in user_error(
+        capsys, run_dir, "--rollout-only", "--checkpoint", "start"
+    )
+
+
+def test_a_policy_that_is_not_finite_is_found_by_both_halves(
+    capsys: pytest.CaptureFixture[str], run_dir: Path, tmp_path: Path
+) -> None:
+    policy = write_toy_policy(tmp_path / "broken")
+    weights = load_file(policy / "model.safetensors")
+    weights["model.norm.weight"][3] = math.nan
+    save_file(weights, policy / "model.safetensors", metadata={"format": "pt"})
+    set_in_recipe(run_dir, "model.path", str(policy))
+    code, found = replayed(capsys, run_dir, "--checkpoint", "start")
+    assert (code, len(found["not_finite"])) == (1, 4)
+    # The log-probs themselves are not finite: no group can be the cause.
+    assert [each["max_log_ratio_nats"] for each in found["updates"][0]["groups"].values()] == [None] * 4
+    code, found = replayed(capsys, run_dir, "--rollout-only", "--checkpoint", "start")
+    assert code == 1
+    assert found["failure"] == "behavior_logprobs must be finite (Rollout)"
+    # The checkpoints are of another starting policy.
+    assert "the starting policy must be that of the run" in user_error(capsys, run_dir)
 
 
 # -- a user's mistakes
@@ -320,20 +354,20 @@ def test_other_data_than_the_runs_are_told(capsys: pytest.CaptureFixture[str], r
 def test_what_is_no_skipped_step_is_told_in_one_line(
     capsys: pytest.CaptureFixture[str], run_dir: Path, tmp_path: Path
 ) -> None:
-    assert "DIR must be a run's directory" in told(capsys, tmp_path / "nowhere")
-    assert "a run's directory must hold the file run_id" in told(capsys, tmp_path)
-    assert "found no 'step-000077'" in told(capsys, run_dir, "--checkpoint", "step-000077")
+    assert "DIR must be a run's directory" in user_error(capsys, tmp_path / "nowhere")
+    assert "a run's directory must hold the file run_id" in user_error(capsys, tmp_path)
+    assert "found no 'step-000077'" in user_error(capsys, run_dir, "--checkpoint", "step-000077")
     kept = run_dir / "skipped" / "step-000002"
     half = bytearray((kept / GROUPS_FILE).read_bytes())
     (kept / GROUPS_FILE).write_bytes(half[: len(half) // 2])
-    assert "groups.safetensors must hold groups as they were saved" in told(capsys, kept)
+    assert "groups.safetensors must hold groups as they were saved" in user_error(capsys, kept)
     (kept / STEP_FILE).write_text("[]")
-    assert "step.json must be as it was written" in told(capsys, kept)
+    assert "step.json must be as it was written" in user_error(capsys, kept)
     (kept / STEP_FILE).unlink()
-    assert "a skipped step must hold step.json, which is written last" in told(capsys, kept)
-    assert "this run has none" in told(capsys, run_dir)
+    assert "a skipped step must hold step.json, which is written last" in user_error(capsys, kept)
+    assert "this run has none" in user_error(capsys, run_dir)
 
 
 def test_a_step_outside_a_run_is_told(capsys: pytest.CaptureFixture[str], ended_run: Path, tmp_path: Path) -> None:
     foreign = shutil.copytree(ended_run / "skipped" / "step-000002", tmp_path / "skipped" / "step-000002")
-    assert "a run's directory must hold the file run_id" in told(capsys, foreign)
+    assert "a run's directory must hold the file run_id" in user_error(capsys, foreign)

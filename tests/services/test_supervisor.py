@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 
+import psutil
 import pytest
 
 BEGIN = """
@@ -108,3 +109,34 @@ def test_a_run_does_not_outlive_its_supervisor() -> None:
     process.kill()
     assert process.stdout.readline() == "told to end\n"
     process.communicate(timeout=60)
+
+
+LINGER = """
+import os, signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+print(os.getpid(), child.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [("os.kill(os.getpid(), signal.SIGKILL)", "[]"), ("return EXIT_RESUMABLE", "[]"), ("return 0", "")]
+)
+def test_what_a_run_leaves_behind_is_ended_before_the_next_begins(end: str, told: str) -> None:
+    # In sessions of their own, as the processes of a Ray are; the second is an orphan once the first is killed.
+    body = f"""
+        import psutil, subprocess
+        if attempt.number == 0:
+            left = subprocess.Popen([sys.executable, "-c", {LINGER!r}], stdout=subprocess.PIPE, start_new_session=True)
+            pids = left.stdout.readline().decode().strip()
+            attempt.tell(pids)
+            print(pids, flush=True)
+            {end}
+        print([each.pid for each in psutil.Process(os.getppid()).children(True) if each.pid != os.getpid()])
+        return 0
+    """
+    code, out, _ = finish(begin(body))
+    pids, *after = out.splitlines()
+    assert code == 0
+    assert after == ([told] if told else [])
+    assert not any(psutil.pid_exists(int(pid)) for pid in pids.split())

@@ -61,6 +61,7 @@ def toy_changes(policy: Path, folder: Path, changes: dict[str, Any] | None = Non
         "run.steps": 3,
         # The run works in the process of the test.
         "run.max_restarts": 0,
+        "run.checkpoint": {"every_steps": 0},
         **(changes or {}),
     }
 
