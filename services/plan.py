@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.buffer import BufferConfig
+from services.catalogue_entries import catalogue
 from services.lora_plan import num_adapter_parameters
 from services.plugins import check_conflicts, load_plugins
 from services.recipe import Recipe
@@ -23,6 +24,7 @@ from shaping.scheduling import schedule_of
 from shaping.signals import Signal
 
 ADAM_STATE_BYTES = 8
+ACCURACY = "accuracy"
 SIZES_IN_CONFIG = {
     "hidden_size",
     "intermediate_size",
@@ -94,6 +96,7 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
     buffer = buffer_config(recipe)
     needed = check_signals(recipe, components)
     forced = check_conflicts(recipe)
+    check_best(recipe)
     facts = model_facts(recipe)
     adapters = num_adapter_parameters(recipe)
     sequence = recipe.max_sequence_tokens
@@ -148,6 +151,20 @@ def check_schedules(recipe: Recipe) -> None:
         raise RecipeError(
             f"a temperature that changes needs run.max_staleness 0, got {recipe.run.max_staleness}: the learner would "
             f"score groups at another temperature than they were sampled at ({key})"
+        )
+
+
+def check_best(recipe: Recipe) -> None:
+    """The best checkpoint must be judged by a number that is there."""
+    name = recipe.run.checkpoint.keep_best
+    if name == ACCURACY and recipe.data.evaluation is None:
+        raise RecipeError(
+            f"keep_best {ACCURACY} needs held-out problems: give data.evaluation (run.checkpoint.keep_best)"
+        )
+    if name not in ("", ACCURACY) and catalogue().unknown([name]):
+        raise RecipeError(
+            f"keep_best must be {ACCURACY} or a metric of the catalogue, got {name!r}; for example reward_total_value "
+            "(run.checkpoint.keep_best)"
         )
 
 
@@ -348,6 +365,8 @@ def _warnings(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> Iterat
             f"a sequence of {sequence} tokens is longer than learner.micro_batch_tokens "
             f"{recipe.learner.micro_batch_tokens}: it gets a micro-batch of its own"
         )
+    if recipe.run.checkpoint.every_steps == 0 and recipe.run.max_restarts:
+        yield "a run that dies begins again: no checkpoints are written (run.checkpoint.every_steps 0)"
     if recipe.data.evaluation is None:
         yield "no held-out accuracy will be measured: data.evaluation is not given"
     if facts is None:

@@ -74,53 +74,66 @@ def _line(error: BaseException) -> str:
 
 
 class RayRollout:
-    """RolloutPort over one RolloutActor."""
+    """RolloutPort over one RolloutActor.
+
+    A new process takes seconds to import its engine, and answers nothing meanwhile: whoever asks one that is not
+    started is told so at once, above all a weight sync that the death of its predecessor found under way.
+    """
 
     def __init__(self, make: Callable[[], Any], worker_id: str) -> None:
         self.worker_id = worker_id
         self._make = make
+        self._is_started = False
         self.actor = make()
 
     async def start(self) -> EngineInfo:
         info: EngineInfo = await result(self.actor.start.remote(), "rollout")
+        self._is_started = True
         return info
 
     async def restart(self) -> None:
+        self._is_started = False
         kill([self.actor])
         self.actor = self._make()
 
     async def ping(self) -> int:
-        version: int = await result(self.actor.ping.remote(), "rollout")
+        version: int = await result(self._started.ping.remote(), "rollout")
         return version
 
     async def generate(self, request: GroupRequest) -> RoundHandle:
-        summary, group = self.actor.generate.remote(request)
+        summary, group = self._started.generate.remote(request)
         return RoundHandle(ref=group, summary=await result(summary, "rollout", request.group_id))
 
     async def connect_weights(self, channel: WeightChannel) -> None:
-        await result(self.actor.connect_weights.remote(channel), "rollout")
+        await result(self._started.connect_weights.remote(channel), "rollout")
 
     async def stage_weights(self, layout: WeightLayout, policy_version: int) -> None:
-        await result(self.actor.stage_weights.remote(layout, policy_version), "rollout")
+        await result(self._started.stage_weights.remote(layout, policy_version), "rollout")
 
     async def verify_weights(self, manifest: WeightManifest) -> None:
-        await result(self.actor.verify_weights.remote(manifest), "rollout")
+        await result(self._started.verify_weights.remote(manifest), "rollout")
 
     async def commit_weights(self, manifest: WeightManifest) -> None:
-        await result(self.actor.commit_weights.remote(manifest), "rollout")
+        await result(self._started.commit_weights.remote(manifest), "rollout")
 
     async def discard_staged_weights(self) -> None:
-        await result(self.actor.discard_staged_weights.remote(), "rollout")
+        await result(self._started.discard_staged_weights.remote(), "rollout")
 
     async def resume(self) -> None:
-        await result(self.actor.resume.remote(), "rollout")
+        await result(self._started.resume.remote(), "rollout")
 
     async def canary(self, request: GroupRequest) -> CanaryAnswer:
-        answer: CanaryAnswer = await result(self.actor.canary.remote(request), "rollout")
+        answer: CanaryAnswer = await result(self._started.canary.remote(request), "rollout")
         return answer
 
     async def close(self) -> None:
         await close_politely([self.actor])
+
+    @property
+    def _started(self) -> Any:
+        if not self._is_started:
+            raise RoleDied(role="rollout", cause=f"{self.worker_id} is being started")
+        return self.actor
 
 
 class RayShaping:

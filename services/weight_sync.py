@@ -219,7 +219,6 @@ class WeightSync:
         }
         await self._ask(sync, joining, self._learner.connect_weights(channel))
         if len(sync.behind) < len(wanted):
-            # A channel with an end that nobody listens at is of no use.
             raise _AttemptFailed(f"{self._what(sync)}: {sync.left_out[-1]}")
         self._connected = wanted
         return self._layout
@@ -228,16 +227,15 @@ class WeightSync:
         connected, self._connected = self._connected, {}
         staging = {name: port.stage_weights(layout, sync.policy_version) for name, port in sync.behind.items()}
         _, manifest = await self._ask(sync, staging, self._learner.send_weights(sync.policy_version))
-        self._connected = {name: version for name, version in connected.items() if name in sync.ports}
+        self._connected = connected if connected.keys() <= sync.ports.keys() else {}
         assert isinstance(manifest, WeightManifest)
         return manifest
 
     async def _commit(self, sync: _Sync, manifest: WeightManifest) -> None:
         sync.manifest = manifest
         done, _ = await self._ask(sync, {name: port.commit_weights(manifest) for name, port in sync.behind.items()})
-        live = dict.fromkeys(done, sync.policy_version)
-        sync.served.update(live)
-        self._connected.update(live)
+        sync.served.update(dict.fromkeys(done, sync.policy_version))
+        self._connected = dict.fromkeys(self._connected, sync.policy_version)
 
     async def _compare(self, sync: _Sync, canary: GroupRequest) -> float | None:
         """Largest |learner - engine| log-prob on the canary; None when no engine is left to answer it."""
@@ -365,7 +363,9 @@ class WeightSync:
         return ""
 
     def _leave_out(self, sync: _Sync, each: LeftOut) -> None:
-        self._connected.pop(each.worker_id, None)
+        if each.worker_id in self._connected:
+            # A channel with an end that nobody listens at is of no use.
+            self._connected = {}
         sync.to_release.append(sync.ports.pop(each.worker_id))
         sync.left_out.append(each)
 

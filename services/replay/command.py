@@ -78,8 +78,10 @@ def _replay_rollout(step: SavedStep, policy: ReplayPolicy) -> Replay:
 
 
 def _environment(recipe: Recipe) -> dict[str, str]:
-    threads = recipe.cluster.rollout.num_threads
-    return worker_environment(recipe.rollout.engine, offline=recipe.model.path.startswith("/"), num_threads=threads)
+    """Of a rollout worker; and the output of our commands is our own."""
+    threads, is_offline = recipe.cluster.rollout.num_threads, recipe.model.path.startswith("/")
+    environment = worker_environment(recipe.rollout.engine, offline=is_offline, num_threads=threads)
+    return environment | {"VLLM_LOGGING_STREAM": "ext://sys.stderr"}
 
 
 def _facts(step: SavedStep, policy: ReplayPolicy) -> dict[str, Any]:

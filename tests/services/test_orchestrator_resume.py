@@ -14,7 +14,7 @@ from run_builders import FakeRun, group_ids, make_run
 from rollout.selectors.shuffled import ShuffledSelector
 from services.ledger import LedgerLine
 from services.orchestrator import Resumed
-from shaping.errors import RoleDied, RunFailed
+from shaping.errors import GroupLost, RoleDied, RunFailed
 from shaping.groups import DropReason
 
 SIZES = {"groups_per_step": 2, "num_workers": 2, "num_shapers": 2, "checkpoint_every": 1}
@@ -161,6 +161,36 @@ async def test_an_engine_that_died_is_brought_to_the_live_version_before_it_samp
     assert run.learner.staleness == [0, 0, 0, 0]
     kinds = [each.kind for each in run.control.reports if hasattr(each, "kind")]
     assert kinds == ["started", "group_retried", "worker_left_out", "worker_restarted"]
+
+
+async def test_a_group_whose_arrays_are_lost_with_a_node_is_generated_again_as_the_same_group() -> None:
+    run = make_run(groups_per_step=1, num_steps=1, num_workers=2)
+    run.shapers[0].script["shape"] = [GroupLost(role="shaping", cause="its arrays are lost", group_id=group_ids(0)[0])]
+    await run.finish()
+    asked = [(each.group_id, each.seed) for worker in run.workers for each in worker.requests]
+    assert len(asked) == 2 and len(set(asked)) == 1
+    assert run.learner.batches == [group_ids(0)]
+    (event,) = run.control.events("group_retried")
+    assert event.message == "group g00000000 is generated again: its arrays are lost"
+
+
+async def test_a_group_that_is_lost_again_and_again_ends_the_run() -> None:
+    run = make_run(groups_per_step=1, num_steps=1, group_attempts=2)
+    run.shapers[0].script["shape"] = [GroupLost(role="shaping", cause="its arrays are lost")] * 2
+    with pytest.raises(GroupLost):
+        await run.finish()
+
+
+async def test_groups_go_on_being_sampled_while_a_checkpoint_is_written() -> None:
+    run = make_run(groups_per_step=1, num_steps=2, checkpoint_every=1)
+    held = asyncio.Event()
+    run.shapers[0].script["save_groups"] = [held]
+    task = run.begin()
+    await settle()
+    assert run.asked == list(group_ids(0, 1)) and run.learner.calls.count("step") == 1
+    held.set()
+    await task
+    assert [each.snapshot.version for each in run.store.checkpoints] == [1, 2]
 
 
 async def test_a_canary_far_from_the_learner_raises_an_alarm() -> None:

@@ -313,3 +313,21 @@ def test_temperature_that_changes_needs_a_synchronous_run() -> None:
 )
 def test_wrong_kind_or_option_is_refused_at_its_key(key: str, value: object, words: str) -> None:
     assert words in refusal({key: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("accuracy", "keep_best accuracy needs held-out problems: give data.evaluation"),
+        ("best_reward", "keep_best must be accuracy or a metric of the catalogue, got 'best_reward'"),
+    ],
+)
+def test_the_best_checkpoint_must_be_judged_by_a_number_that_is_there(name: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        plan_of({"run.checkpoint.keep_best": name, "data.evaluation": None})
+    assert plan_of({"run.checkpoint.keep_best": "reward_total_value"}).steps
+
+
+def test_a_run_that_could_not_go_on_is_warned_of() -> None:
+    warnings = plan_of({"run.checkpoint.every_steps": 0, "run.max_restarts": 1}).warnings
+    assert any("a run that dies begins again" in each for each in warnings)

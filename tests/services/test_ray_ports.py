@@ -4,11 +4,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from learner.batch_plan import SampleSize, plan_batch
 from services.ray_ports import first_remote_cause, groups_of_rank, result
-from shaping.errors import DataError, EngineRefused, RunFailed
+from shaping.errors import DataError, EngineRefused, GroupLost, RoleDied, RunFailed
 
 
 def wrapped(cause: BaseException, times: int = 1) -> BaseException:
@@ -70,5 +70,12 @@ async def test_any_other_error_names_role_group_and_the_first_line_of_its_cause(
 
 
 async def test_a_dead_process_is_told_as_one() -> None:
-    with pytest.raises(RunFailed, match=r"rollout \(group g1\): its process ended: "):
+    with pytest.raises(RoleDied, match=r"rollout \(group g1\): its process ended: "):
         await ask(RayActorError())
+
+
+@pytest.mark.parametrize("is_argument", [False, True])
+async def test_arrays_that_went_with_a_node_are_told_as_a_lost_group(is_argument: bool) -> None:
+    lost = ObjectLostError("0" * 56, None, "driver")
+    with pytest.raises(GroupLost, match=r"rollout \(group g1\): its arrays are lost: "):
+        await ask(wrapped(lost) if is_argument else lost)

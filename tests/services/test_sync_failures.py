@@ -57,6 +57,18 @@ async def test_an_engine_that_refuses_twice_is_left_out_and_the_others_go_on(
     assert result.num_mismatches == (2 if method == "verify_weights" else 0)
 
 
+async def test_a_channel_that_lost_an_end_is_not_used_again() -> None:
+    sync, learner, engines = make_sync(3)
+    await sync.publish(1, engines)
+    engines[1].script["ping"] = [RoleDied(role="rollout", cause="its process ended")]
+    result = await sync.publish(2, engines)
+    assert (result.live, result.aborts) == (("rollout-0", "rollout-2"), ())
+    assert learner.calls.count("open_channel") == 2
+    # The one that is left is used as it is.
+    await sync.publish(3, [engines[0], engines[2]])
+    assert learner.calls.count("open_channel") == 2
+
+
 async def test_nothing_is_committed_where_one_of_two_has_other_bytes() -> None:
     sync, _, engines = make_sync()
     engines[1].script["verify_weights"] = [EngineRefused("checksum differs")]

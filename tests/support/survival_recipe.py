@@ -1,4 +1,4 @@
-"""A recipe for runs that are killed: every role in processes of its own, two of each that may be two, all of them cheap."""
+"""A recipe for runs that are killed: every role in processes of its own, two of each where two may be, all cheap."""
 
 from pathlib import Path
 from typing import Any
