@@ -30,6 +30,8 @@ class Renderer:
         self._tokenizer = tokenizer
         self._template = template
         self.max_prompt_tokens = max_prompt_tokens
+        # A prompt is first asked whether it fits, then rendered.
+        self._last: tuple[Prompt, IntArray] | None = None
 
     def prompt_ids(self, prompt: Prompt) -> IntArray:
         """[L_p] int32.
@@ -37,7 +39,7 @@ class Renderer:
         Raises:
             DataError: a prompt without content, or one longer than `max_prompt_tokens`.
         """
-        ids = self._render(prompt)
+        ids = self._rendered(prompt)
         if len(ids) > self.max_prompt_tokens:
             raise DataError(
                 f"a prompt must have at most {self.max_prompt_tokens} tokens, found {len(ids)} "
@@ -51,7 +53,12 @@ class Renderer:
         Raises:
             DataError: a prompt without content.
         """
-        return len(self._render(prompt)) <= self.max_prompt_tokens
+        return len(self._rendered(prompt)) <= self.max_prompt_tokens
+
+    def _rendered(self, prompt: Prompt) -> IntArray:
+        if self._last is None or self._last[0] is not prompt:
+            self._last = (prompt, self._render(prompt))
+        return self._last[1]
 
     def _render(self, prompt: Prompt) -> IntArray:
         if not any(message.content.strip() for message in prompt.messages):

@@ -9,6 +9,7 @@ work; whoever syncs weights admits it. Work of a worker that went out is given t
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,6 +100,7 @@ class Pool(Generic[P]):
     ) -> None:
         self._ports = {port.worker_id: port for port in ports}
         self._standing = dict.fromkeys(self._ports, Standing.SERVING)
+        self._num_at = Counter(self._standing.values())
         self._loads = LeastLoaded(self._ports)
         self._role = role
         self._config = config
@@ -118,6 +120,9 @@ class Pool(Generic[P]):
         return self._at(Standing.BEHIND)
 
     def _at(self, standing: Standing) -> tuple[P, ...]:
+        # Asked for after every group, and mostly nobody is behind.
+        if not self._num_at[standing]:
+            return ()
         return tuple(port for name, port in self._ports.items() if self._standing[name] is standing)
 
     def hold_back(self) -> None:
@@ -205,6 +210,8 @@ class Pool(Generic[P]):
     def _set(self, name: str, standing: Standing) -> None:
         before = self._standing[name]
         self._standing[name] = standing
+        self._num_at[before] -= 1
+        self._num_at[standing] += 1
         if before is Standing.SERVING and standing is not Standing.SERVING:
             self._loads.remove(name)
         elif standing is Standing.SERVING and before is not Standing.SERVING:

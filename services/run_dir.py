@@ -12,7 +12,7 @@ run_id          of the run, the same for every process that goes on with it
 logs/           what the parts of the run log
 
 Files that are appended to grow with the run. A process that goes on from a checkpoint first cuts them back to what they
-were at that moment: each step, and each group, is in them once.
+were at that moment: each step, and each group, is in them once. Events stay, as they did happen: why the run died is one.
 """
 
 import fcntl
@@ -140,20 +140,34 @@ def reopen_run_dir(run_dir: Path, *, logs: Mapping[str, int]) -> None:
     try:
         for name, size in sizes.items():
             if size > logs.get(name, 0):
-                os.truncate(run_dir / name, logs.get(name, 0))
-                sync(run_dir / name)
+                _cut(run_dir / name, logs.get(name, 0))
         (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(f"a run's files must be writable, found {error.strerror} ({run_dir})") from error
 
 
+def _cut(path: Path, length: int) -> None:
+    """Take a file back to a length, but for the events that come after it."""
+    with path.open("r+b") as file:
+        file.seek(length)
+        # Half a line is what a killed process may leave, also one that was killed in here.
+        events = [line for line in file if line.startswith(EVENT_START) and line.endswith(b"}\n")]
+        file.seek(length)
+        file.writelines(events)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_history(run_dir: Path, description: RunDescription) -> RunHistory:
-    """All that a run has reported, out of its metrics.jsonl.
+    """All that a run has reported, out of its metrics.jsonl; nothing where there is none.
 
     Raises:
         CheckpointError: a line that this version of lessrl did not write.
     """
     history, path = RunHistory(description=description), run_dir / METRICS_FILE
+    if not path.exists():
+        return history
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             history.add(read_report(line, f"line {number} of {path}"))

@@ -19,6 +19,7 @@ import psutil
 from services.actor_logs import first_error
 from services.addresses import HOUSE_ADDRESS
 from services.cluster import RayHouse
+from services.collector import collected_rarely
 from services.control_server import ControlServer
 from services.history import RunHistory, summarise
 from services.open_run import OpenRun, open_run
@@ -52,7 +53,7 @@ def train(prepared: PreparedRun, attempt: Attempt) -> int:
         CheckpointError: the checkpoint asked for cannot be used.
     """
     try:
-        with open_run(prepared, attempt) as run, _log_to(run.run_dir):
+        with open_run(prepared, attempt) as run, _log_to(run.run_dir), collected_rarely():
             return asyncio.run(_train(prepared, attempt, run))
     except UserError:
         _forget_new_run(prepared, attempt, has_begun=lambda line: line.startswith('{"kind": "step"'))

@@ -42,6 +42,7 @@ COMMON = {
     "rollout.sampling.max_response_tokens": MAX_RESPONSE_TOKENS,
     "learner.optimizer.learning_rate": LEARNING_RATE,
     "run.steps": MANY_STEPS,
+    "learner.micro_batch_tokens": 16384,
     "evaluation.every_steps": 0,
     "evaluation.num_problems": 8,
     "cluster.local_cpus": 4,
