@@ -1,10 +1,12 @@
 """What a run has reported so far, kept for its summary and its figure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from services.reports import EvaluationReport, Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
+from services.run_state import Happening
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def summarise(history: RunHistory, *, state: RunState, seconds_to_first_step: fl
     for step in steps:
         for outcome, count in step.groups.items():
             groups[outcome] = groups.get(outcome, 0) + count
-    failures = [event.failure for event in history.events if event.failure is not None]
+    failures = _failures_of_last_process(history.events)
     last = steps[-1] if steps else None
     return RunSummary(
         name=history.description.name,
@@ -111,6 +113,17 @@ def summarise(history: RunHistory, *, state: RunState, seconds_to_first_step: fl
         policy_version=last.policy_version if last else 0,
         failure=failures[0] if failures and state is RunState.FAILED else None,
     )
+
+
+def _failures_of_last_process(events: Sequence[RunEvent]) -> list[Failure]:
+    """In order; what an earlier process died of, the run survived."""
+    failures: list[Failure] = []
+    for event in events:
+        if event.kind == Happening.STARTING:
+            failures.clear()
+        elif event.failure is not None:
+            failures.append(event.failure)
+    return failures
 
 
 def seconds_left(step: StepReport) -> float:

@@ -78,7 +78,7 @@ def open_run(prepared: PreparedRun, attempt: Attempt) -> Iterator[OpenRun]:
             checkpoints.set_aside_after(found.checkpoint)
         reopen_run_dir(run_dir, logs=found.checkpoint.manifest.logs if found else {})
         description = describe_run(recipe, run_id=prepared.run_id, run_dir=str(run_dir))
-        history = read_history(run_dir, description) if found else RunHistory(description=description)
+        history = read_history(run_dir, description)
         yield OpenRun(
             prepared=prepared,
             description=description,

@@ -185,8 +185,7 @@ class Orchestrator:
             await self._bell.wait_until(self._is_newly_drained)
             self._paused_by = self._intent
             self._stopwatch.pause()
-            waiting = self._buffer.num_buffered
-            message = f"Paused at version {self._buffer.version}; {waiting} shaped groups wait"
+            message = f"Paused at version {self._buffer.version}; {self._buffer.num_buffered} shaped groups wait"
             await self._say(Happening.DRAINED, message, RunState.PAUSED)
 
     def _is_newly_drained(self) -> bool:
@@ -210,7 +209,7 @@ class Orchestrator:
         self._stopwatch.start()
         self._be_busy(False)
         for step in range(first, self._config.buffer.num_steps):
-            await self._wait_for_batch()
+            await self._wait_until(self._has_work, step)
             self._be_busy(True)
             await self._train_one(step)
             self._be_busy(False)
@@ -219,15 +218,16 @@ class Orchestrator:
         self._is_busy = is_busy
         self._bell.ring()
 
-    async def _wait_for_batch(self) -> None:
-        """Until there is a batch and no pause; engines that were started again are brought up to date meanwhile."""
+    async def _wait_until(self, holds: Callable[[], bool], version: int) -> None:
+        """Until this holds; engines that were started again are brought to the learner's version meanwhile."""
+        was_busy = self._is_busy
         while True:
-            await self._bell.wait_until(lambda: self._has_work() or bool(self._rollout.behind))
-            if self._has_work():
+            await self._bell.wait_until(lambda: holds() or bool(self._rollout.behind))
+            if holds():
                 return
             self._be_busy(True)
-            await self._catch_up()
-            self._be_busy(False)
+            await self._sync_with(self._rollout.behind, version)
+            self._be_busy(was_busy)
 
     def _has_work(self) -> bool:
         return self._intent.kind is IntentKind.RUN and self._buffer.has_batch()
@@ -270,12 +270,10 @@ class Orchestrator:
             await self._save({**report.metrics, **measured})
 
     async def _step(self, batch: TakenBatch[BufferedGroup], step: int) -> StepResult:
-        shaped = tuple(item.shaped for item in batch.items)
+        plan = plan_step(batch.items, self._config.learner, seed=self._config.seed, step=step)
         result = await within(
             self._config.step_seconds,
-            self._learner.step(
-                shaped, plan_step(batch.items, self._config.learner, seed=self._config.seed, step=step), step
-            ),
+            self._learner.step(tuple(item.shaped for item in batch.items), plan, step),
             role="learner",
             what=f"step {step + 1}",
             key="run.deadlines.step_seconds",
@@ -314,9 +312,15 @@ class Orchestrator:
     async def _evaluate(self, policy_version: int) -> dict[str, float]:
         if self._evaluator is None:
             return {}
-        report = await self._evaluator.evaluate(policy_version, self._workers)
-        await self._control.report(report)
-        return {"accuracy": report.accuracy}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(self._evaluator.evaluate(policy_version, self._workers))
+                asking.add_done_callback(lambda _: self._bell.ring())
+                await self._wait_until(asking.done, policy_version)
+        except BaseExceptionGroup as failures:
+            raise first_cause(failures) from failures
+        await self._control.report(asking.result())
+        return {"accuracy": asking.result().accuracy}
 
     async def _watch_learner(self) -> None:
         """A learner that died or hangs ends this process of the run; the next one goes on from the last checkpoint."""
@@ -333,23 +337,20 @@ class Orchestrator:
         while True:
             await self._bell.wait_until(lambda: bool(self._rollout.serving or self._rollout.behind))
             result = await self._sync_with((*self._rollout.serving, *self._rollout.behind), version)
-            self._rollout.serve_only(result.live)
-            if result.live:
+            if self._rollout.serving:
                 return result
 
-    async def _catch_up(self) -> None:
-        """Bring engines that were started again to the live version; the others go on sampling."""
-        result = await self._sync_with(self._rollout.behind, self._buffer.version)
-        self._rollout.admit(result.live)
-
     async def _sync_with(self, engines: Sequence[RolloutPort], version: int) -> SyncResult:
+        """Those that took the version serve from now on; one that was started again meanwhile has lost it."""
+        since = self._rollout.num_starts
         result = await self._sync.publish(version, engines)
         for abort in result.aborts:
             await self._tell("weight_sync_aborted", abort)
         for each in result.left_out:
-            self._rollout.leave_out(each.worker_id, str(each))
+            self._rollout.leave_out(each.worker_id, str(each), since=since)
+        self._rollout.admit(result.live, since=since)
         found, limit = result.canary_difference_nats, self._config.max_canary_nats
-        if found is not None and found > limit:
+        if found is not None and not found <= limit:
             message = f"engines and learner differ by {found:.3g} nats on the canary prompt at version {version}"
             await self._tell("canary_alarm", f"{message}, at most {limit:g} is expected (run.max_canary_nats)")
         return result

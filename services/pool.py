@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.deadlines import within
+from services.deadlines import EqualDeadlines, within
 from services.least_loaded import LeastLoaded
 from services.reports import RunEvent, RunState, WorkerReport
 from shaping.errors import DeadlineMissed, LessrlError, RoleDied, RunFailed
@@ -104,12 +104,21 @@ class Pool(Generic[P]):
         self._loads = LeastLoaded(self._ports)
         self._role = role
         self._config = config
+        self._deadlines = EqualDeadlines(config.call_seconds)
         self._budget = budget
         self._joins_at_once = joins_at_once
         self._report = report
         self._on_change = on_change
         self._out: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._ready = asyncio.Event()
+        # By worker, which of all restarts was its last.
+        self._started: dict[str, int] = {}
+        self._num_starts = 0
+
+    @property
+    def num_starts(self) -> int:
+        """Workers started again so far: a moment, to ask later who was started again since."""
+        return self._num_starts
 
     @property
     def serving(self) -> tuple[P, ...]:
@@ -130,22 +139,25 @@ class Pool(Generic[P]):
         for port in self.serving:
             self._set(port.worker_id, Standing.BEHIND)
 
-    def admit(self, worker_ids: Iterable[str]) -> None:
-        """These workers serve the current version: of those that were behind, every one gets work from now on."""
+    def admit(self, worker_ids: Iterable[str], *, since: int) -> None:
+        """These workers have the current version: of those that were behind, every one gets work from now on.
+
+        Args:
+            since: `num_starts` when they were asked to take it; one that was started again afterwards has lost it.
+        """
         for name in worker_ids:
-            if self._standing[name] is Standing.BEHIND:
+            if self._standing[name] is Standing.BEHIND and not self._is_new(name, since):
                 self._set(name, Standing.SERVING)
         self._on_change()
 
-    def serve_only(self, worker_ids: Iterable[str]) -> None:
-        """Exactly these serve the current version; others that are up are behind it."""
-        live = set(worker_ids)
-        for port in (*self.serving, *self.behind):
-            self._set(port.worker_id, Standing.SERVING if port.worker_id in live else Standing.BEHIND)
-        self._on_change()
+    def leave_out(self, worker_id: str, cause: str, *, since: int | None = None) -> None:
+        """Give a worker no more work and start it again. Harmless for one that is out already.
 
-    def leave_out(self, worker_id: str, cause: str) -> None:
-        """Give a worker no more work and start it again. Harmless for one that is out already."""
+        Args:
+            since: `num_starts` when it was asked for what it failed in: nothing is known of one that is newer.
+        """
+        if since is not None and self._is_new(worker_id, since):
+            return
         if self._standing[worker_id] in (Standing.SERVING, Standing.BEHIND):
             self._set(worker_id, Standing.OUT)
             self._out.put_nowait((worker_id, cause))
@@ -167,8 +179,7 @@ class Pool(Generic[P]):
             name = await self._next(failed)
             self._loads.add(name, amount)
             try:
-                return await within(
-                    self._config.call_seconds,
+                return await self._deadlines.within(
                     work(self._ports[name]),
                     role=self._role,
                     what=f"{what} by {name}",
@@ -206,6 +217,9 @@ class Pool(Generic[P]):
             self._ready.clear()
             await self._ready.wait()
         return self._loads.pick(avoid=avoid)
+
+    def _is_new(self, name: str, since: int) -> bool:
+        return self._started.get(name, 0) > since
 
     def _set(self, name: str, standing: Standing) -> None:
         before = self._standing[name]
@@ -256,6 +270,8 @@ class Pool(Generic[P]):
             except LessrlError as failure:
                 cause = str(failure)
                 continue
+            self._num_starts += 1
+            self._started[name] = self._num_starts
             self._set(name, Standing.SERVING if self._joins_at_once() else Standing.BEHIND)
             seconds = asyncio.get_running_loop().time() - began
             ready = self._worker(name, "ready", "started again", seconds)

@@ -12,7 +12,7 @@ run_id          of the run, the same for every process that goes on with it
 logs/           what the parts of the run log
 
 Files that are appended to grow with the run. A process that goes on from a checkpoint first cuts them back to what they
-were at that moment: each step, and each group, is in them once. Events stay, as they did happen: why the run died is one.
+were at that moment: each step, and each group, is in them once. Events stay, as they did happen.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from services.durable_files import replace_file, sync
+from services.durable_files import replace_file
 from services.history import RunHistory, RunSummary
 from services.ledger import LedgerLine
 from services.plain_data import plain_data
@@ -47,6 +47,7 @@ APPENDED_FILES = (METRICS_FILE, LEDGER_FILE, GROUPS_FILE)
 MAX_SAME_NAME = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EVENT_START = b'{"kind": "event"'
 
 
 def create_run_dir(name: str, *, base: Path = Path("runs"), explicit: Path | None = None) -> Path:
@@ -151,7 +152,7 @@ def _cut(path: Path, length: int) -> None:
     with path.open("r+b") as file:
         file.seek(length)
         # Half a line is what a killed process may leave, also one that was killed in here.
-        events = [line for line in file if line.startswith(EVENT_START) and line.endswith(b"}\n")]
+        events = [line for line in file if line.startswith(_EVENT_START) and line.endswith(b"}\n")]
         file.seek(length)
         file.writelines(events)
         file.truncate()

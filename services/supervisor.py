@@ -14,11 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 
 import psutil
 
 EXIT_RESUMABLE = 75
 """Exit code of a run that failed in a way that another process may survive (EX_TEMPFAIL)."""
+
+EXIT_CANCELLED = 130
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 MAX_END_SECONDS = 30.0
@@ -50,7 +53,7 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int) -> int:
         run: returns an exit code; called in the child, where this function then returns that code too.
         max_restarts: with 0 there is nothing to supervise, and the run works in this process.
     Returns:
-        The exit code of the run; 1 where it died once too often.
+        The exit code of the run; 1 where it died once too often, 130 where it died after it had been told to end.
     """
     if max_restarts == 0:
         return run(Attempt(number=0, cause="", is_last=True, tell=_tell_nobody))
@@ -71,10 +74,14 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int) -> int:
             is_last = number == max_restarts
             return run(Attempt(number=number, cause=cause, is_last=is_last, tell=partial(_tell, writer)))
         os.close(writer)
-        code = _wait(child)
+        code, was_told_to_end = _wait(child)
         _end_descendants()
         cause = _told(reader) or f"its process ended by {_name_of(code)}"
         if code >= 0 and code != EXIT_RESUMABLE:
+            break
+        if was_told_to_end:
+            sys.stderr.write(f"lessrl: the run was told to end, and died: {cause}\n")
+            code = EXIT_CANCELLED
             break
         left = max_restarts - number
         what = f"goes on from its last checkpoint, {left - 1} restarts are left" if left else "no restart is left"
@@ -94,12 +101,19 @@ def _begin_as_child(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait(child: int) -> int:
-    """Exit code of the child, negative for the signal that ended it; passes on what ends a run.
+def _wait(child: int) -> tuple[int, bool]:
+    """Exit code of the child, negative for the signal that ended it, and whether it was told to end.
 
-    What comes after the child has ended is held back for the next one.
+    Passes on what ends a run; what comes after the child has ended is held back for the next one.
     """
-    before = {number: signal.signal(number, lambda sent, _: _forward(child, sent)) for number in FORWARDED}
+    passed_on: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        passed_on.append(number)
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     try:
         _, status = os.waitpid(child, 0)
@@ -107,7 +121,7 @@ def _wait(child: int) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         for number, handler in before.items():
             signal.signal(number, handler)
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(status), bool(passed_on)
 
 
 def _end_descendants() -> None:
@@ -123,13 +137,6 @@ def _end_descendants() -> None:
 
 def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value)
-
-
-def _forward(child: int, number: int) -> None:
-    try:
-        os.kill(child, number)
-    except ProcessLookupError:
-        return
 
 
 def _tell_nobody(text: str) -> None:

@@ -8,6 +8,7 @@ less. `entropy_over_log_softmax_*`: CPU seconds for log-probs and entropies over
 largest over several numbers of rows.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -227,7 +228,10 @@ def main() -> None:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=NUM_ROUNDS, help="pairs of every comparison between engines")
     options = parser.parse_args()
-    write_report(measure(num_rounds=options.rounds), as_json=options.json)
+    # DeepSpeed, which transformers imports, logs to standard output, which is the report's.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = measure(num_rounds=options.rounds)
+    write_report(report, as_json=options.json)
 
 
 if __name__ == "__main__":

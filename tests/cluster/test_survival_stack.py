@@ -7,13 +7,12 @@ trained is counted by ordinal, so that a group which is lost or trained twice ca
 import json
 import signal
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from ledger_law import check_ledger, check_staleness
 from stack_run import StackRun, started
-from survival_recipe import GROUPS_PER_STEP, MAX_STALENESS, write_survival_recipe
+from survival_recipe import GROUPS_PER_STEP, MAX_STALENESS, write_toy_survival
 
 START_SECONDS = 240.0
 RECOVER_SECONDS = 180.0
@@ -24,59 +23,51 @@ pytestmark = pytest.mark.slow
 
 def strike(run: StackRun, worker_id: str, number: signal.Signals) -> None:
     """Send a signal to a worker's process."""
-    run.wait_for(f"a process of {worker_id}", lambda: run.worker(worker_id) is not None, START_SECONDS)
-    process = run.worker(worker_id)
-    assert process is not None
-    process.send_signal(number)
+    role = worker_id.split("-")[0]
+    run.wait_for(f"a process of {worker_id}", lambda: worker_id in run.actors(role), START_SECONDS)
+    run.actors(role)[worker_id].send_signal(number)
 
 
-def wait_until_restarted(run: StackRun, worker_id: str, before: int) -> None:
-    def restarted() -> bool:
-        return len(restarts_of(run, worker_id)) > before
+def wait_until_restarted(run: StackRun, worker_id: str) -> None:
+    def is_back() -> bool:
+        return any(each["workers"][0]["worker_id"] == worker_id for each in run.events("worker_restarted"))
 
-    run.wait_for(f"the restart of {worker_id}", restarted, RECOVER_SECONDS)
-
-
-def restarts_of(run: StackRun, worker_id: str) -> list[dict[str, Any]]:
-    return [each for each in run.events.of("worker_restarted") if each["workers"][0]["worker_id"] == worker_id]
+    run.wait_for(f"the restart of {worker_id}", is_back, RECOVER_SECONDS)
 
 
-def wait_for_next_process(run: StackRun, before: psutil.Process, what: str) -> None:
-    """Until another process of the run has trained a step."""
+def kill_and_wait(run: StackRun, victim: psutil.Process, what: str) -> None:
+    """Kill what the whole run depends on, and wait until another process of the run has trained a step."""
+    num_begun = len(run.events("started"))
+    victim.kill()
+    run.wait_for(
+        f"a process after the death of {what}", lambda: len(run.events("started")) > num_begun, RECOVER_SECONDS
+    )
+    num_reports = len(run.reports.all)
+    run.wait_for(f"a step after the death of {what}", lambda: has_step(run, num_reports), RECOVER_SECONDS)
 
-    def goes_on() -> bool:
-        now = run.orchestrator
-        return now is not None and now != before and run.events.all[-1]["event"] != "run_interrupted"
 
-    num_started = len(run.events.of("started"))
-    run.wait_for(f"another process {what}", goes_on, RECOVER_SECONDS)
-    run.wait_for(f"training {what}", lambda: len(run.events.of("started")) > num_started, RECOVER_SECONDS)
-    steps = run.num_steps
-    run.wait_for(f"a step {what}", lambda: run.num_steps > steps, RECOVER_SECONDS)
+def has_step(run: StackRun, after: int) -> bool:
+    return any(each["kind"] == "step" for each in run.reports.all[after:])
 
 
 def test_every_role_is_killed_once_and_no_group_is_lost_or_trained_twice(tmp_path: Path) -> None:
-    recipe = write_survival_recipe(tmp_path)
-    run_dir = tmp_path / "run"
+    recipe, run_dir = write_toy_survival(tmp_path), tmp_path / "run"
     with started(tmp_path, ["train", str(recipe), "--address", "local", "--run-dir", str(run_dir)]) as run:
-        run.wait_for("a checkpoint", lambda: bool(run.events.of("checkpoint_saved")), START_SECONDS)
+        run.wait_for("a checkpoint", lambda: bool(run.events("checkpoint_saved")), START_SECONDS)
         for worker_id, number in (
             ("rollout-0", signal.SIGKILL),
             ("shaping-1", signal.SIGKILL),
             ("rollout-1", signal.SIGSTOP),
         ):
             strike(run, worker_id, number)
-            wait_until_restarted(run, worker_id, 0)
-        for role in ("learner", "orchestrator"):
-            before = run.orchestrator
-            assert before is not None
-            victim = before if role == "orchestrator" else run.actors(role)[0]
-            victim.send_signal(signal.SIGKILL)
-            wait_for_next_process(run, before, f"after the death of the {role}")
+            wait_until_restarted(run, worker_id)
+        kill_and_wait(run, run.actors("learner")["learner-0"], "the learner")
+        orchestrator = run.orchestrator
+        assert orchestrator is not None
+        kill_and_wait(run, orchestrator, "the orchestrator")
         run.process.send_signal(signal.SIGTERM)
         assert run.wait(RECOVER_SECONDS) == 130, run.output()
         assert run.left_over(30) == []
-        events = run.events
 
     last = max(int(path.name.removeprefix("step-")) for path in (run_dir / "checkpoints").glob("step-??????"))
     steps = last + MAX_STALENESS + 2
@@ -91,9 +82,15 @@ def test_every_role_is_killed_once_and_no_group_is_lost_or_trained_twice(tmp_pat
     check_staleness(run_dir, max_staleness=MAX_STALENESS)
     for step in run.records("step"):
         assert step["metrics"]["weight_sync_canary_difference_nats"] < CANARY_NATS
-    causes = {event["workers"][0]["worker_id"]: event["message"] for event in events.of("worker_left_out")}
-    assert "process ended" in causes["rollout-0"] and "process ended" in causes["shaping-1"]
-    assert "rollout-1" in causes["rollout-1"] and "run.deadlines." in causes["rollout-1"]
-    (learner, orchestrator) = (event["message"] for event in events.of("run_restarted"))
-    assert "learner" in learner and "its process ended" in learner
+    check_causes(run)
+
+
+def check_causes(run: StackRun) -> None:
+    """Every death is an event that names who and why, also those after the checkpoint that the run went on from."""
+    events = run.records("event")
+    out = {each["workers"][0]["worker_id"]: each["message"] for each in events if each["event"] == "worker_left_out"}
+    assert all("process ended" in out[worker_id] for worker_id in ("rollout-0", "shaping-1"))
+    assert "run.deadlines." in out["rollout-1"], "it answered nothing for too long"
+    learner, orchestrator = (each["message"] for each in events if each["event"] == "run_restarted")
+    assert "learner: " in learner and "its process ended" in learner
     assert "SIGKILL" in orchestrator

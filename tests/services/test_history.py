@@ -55,6 +55,13 @@ def test_the_first_cause_is_told_and_only_of_a_failed_run() -> None:
     assert "failure" not in summarise(history, state=RunState.CANCELLED, seconds_to_first_step=None).as_dict()
 
 
+def test_what_an_earlier_process_died_of_is_not_why_the_run_failed() -> None:
+    survived, last = (Failure(role="learner", cause=cause) for cause in ("rank 1 ended", "the loss is nan"))
+    events = [make_event("starting"), make_event("run_interrupted", failure=survived)]
+    events += [make_event("run_restarted"), make_event("starting"), make_event("failed", failure=last)]
+    assert summarise(history_of(*events), state=RunState.FAILED, seconds_to_first_step=None).failure == last
+
+
 def test_a_series_leaves_out_steps_that_did_not_measure_it() -> None:
     history = history_of(
         make_step(1, {"learner_loss": 1.0}), make_step(2), make_step(3, {"learner_loss": float("nan")})

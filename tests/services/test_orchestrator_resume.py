@@ -14,6 +14,7 @@ from run_builders import FakeRun, group_ids, make_run
 from rollout.selectors.shuffled import ShuffledSelector
 from services.ledger import LedgerLine
 from services.orchestrator import Resumed
+from services.sync_phases import SyncPhase
 from shaping.errors import GroupLost, RoleDied, RunFailed
 from shaping.groups import DropReason
 
@@ -161,6 +162,36 @@ async def test_an_engine_that_died_is_brought_to_the_live_version_before_it_samp
     assert run.learner.staleness == [0, 0, 0, 0]
     kinds = [each.kind for each in run.control.reports if hasattr(each, "kind")]
     assert kinds == ["started", "group_retried", "worker_left_out", "worker_restarted"]
+
+
+@pytest.mark.parametrize("calls_before", [0, 2], ids=["before the first step", "at a step border"])
+async def test_an_evaluation_whose_only_engine_dies_goes_on_once_it_is_back_and_current(calls_before: int) -> None:
+    run = make_run(groups_per_step=1, num_steps=2, num_held_out=1, evaluate_every=1)
+    gone = RoleDied(role="rollout", cause="its process ended")
+    run.workers[0].script["generate"] = [*[None] * calls_before, gone]
+    await run.finish()
+    assert [each.policy_version for each in run.control.evaluations] == [0, 1, 2]
+    assert run.workers[0].calls.count("restart") == 1
+    assert run.learner.staleness == [0, 0]
+
+
+async def test_an_engine_that_is_started_again_while_others_end_a_sync_gets_no_work_at_its_starting_weights() -> None:
+    run = make_run(groups_per_step=2, num_steps=4, max_staleness=1, num_workers=2, with_canary=True)
+    first, second = run.workers
+    held = asyncio.Event()
+    second.script["canary"] = [held]
+    # It dies at its second group, which it works on beside the sync of version 1, when it has answered its canary.
+    first.holds = {group_ids(2)[0]: asyncio.Event()}
+    first.script["generate"] = [None, RoleDied(role="rollout", cause="its process ended")]
+    task = run.begin()
+    await settle()
+    assert run.sync.phase is SyncPhase.CANARY and first.policy_version == 1
+    first.holds[group_ids(2)[0]].set()
+    await settle()
+    assert run.sync.phase is SyncPhase.CANARY and first.policy_version == 0
+    held.set()
+    await task
+    assert first.calls.count("restart") == 1 and max(run.learner.staleness) == 1
 
 
 async def test_a_group_whose_arrays_are_lost_with_a_node_is_generated_again_as_the_same_group() -> None:

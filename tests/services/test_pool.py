@@ -167,19 +167,26 @@ def test_a_worker_that_came_back_gets_no_work_before_it_is_current() -> None:
         await watched(team, seconds=10.0)
         assert not working.done() and not team.pool.serving
         assert [port.worker_id for port in team.pool.behind] == ["rollout-0"]
-        team.pool.admit(["rollout-0"])
+        team.pool.admit(["rollout-0"], since=team.pool.num_starts)
         assert await working == "a by rollout-0"
 
     run_virtual(law())
 
 
-def test_after_a_sync_only_those_that_took_it_serve() -> None:
-    team = make_team(3)
-    team.pool.serve_only(["rollout-2"])
-    assert [port.worker_id for port in team.pool.serving] == ["rollout-2"]
-    assert [port.worker_id for port in team.pool.behind] == ["rollout-0", "rollout-1"]
-    team.pool.serve_only(["rollout-0", "rollout-1", "rollout-2"])
-    assert len(team.pool.serving) == 3
+def test_what_is_known_of_a_worker_ends_with_its_restart() -> None:
+    async def law() -> None:
+        team = make_team(2, joins_at_once=lambda: False)
+        before = team.pool.num_starts
+        team.pool.leave_out("rollout-0", "its process ended")
+        await watched(team, seconds=10.0)
+        # It has lost what it was given before, and what failed before is no fault of its own.
+        team.pool.admit(["rollout-0", "rollout-1"], since=before)
+        team.pool.leave_out("rollout-0", "no answer in time", since=before)
+        assert [port.worker_id for port in team.pool.behind] == ["rollout-0"]
+        team.pool.admit(["rollout-0"], since=team.pool.num_starts)
+        assert [port.worker_id for port in team.pool.serving] == ["rollout-0", "rollout-1"]
+
+    run_virtual(law())
 
 
 def test_a_start_that_fails_is_tried_again_until_the_budget_is_spent() -> None:

@@ -71,13 +71,13 @@ def run_command(*words: object) -> int:
     return int(ended.value.code or 0)
 
 
-def train(folder: Path, changes: dict[str, Any] | None = None) -> Path:
+def train(folder: Path, changes: dict[str, Any] | None = None, *, exit_code: int = 1) -> Path:
     """A run whose second step is not finite, which ends it; its directory."""
     policy = write_toy_policy(folder / "policy")
     steps = {"run.steps": 4, "run.max_skipped_steps": 0, "run.checkpoint.every_steps": 1}
     shaping = {"rewards": ["numeric_answer"], "shapers": [], "estimator": "too_large"}
     recipe = write_recipe(folder, toy_changes(policy, folder, {**steps, "shaping": shaping, **(changes or {})}))
-    assert run_command("train", recipe, "--address", "house", "--run-dir", folder / "run") == 1
+    assert run_command("train", recipe, "--address", "house", "--run-dir", folder / "run") == exit_code
     return folder / "run"
 
 
@@ -290,6 +290,27 @@ def test_a_group_with_rounds_and_hints_is_sampled_again_as_it_was(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run_dir = train(tmp_path, {"rollout.plan": {"kind": "hinted_second_round", "target": 1.0}})
+    code, found = replayed(capsys, run_dir, "--rollout-only")
+    assert (code, found["is_same"]) == (0, True)
+
+
+def test_a_run_that_went_on_is_replayed_as_it_was_before_the_step(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # Two groups a step: the bad one is in step 3, which trains version 2. The temperature moves with the step.
+    temperature = {"kind": "linear", "start": 1.5, "stop": 0.5, "steps": 4}
+    changes = {
+        "rollout.groups_per_step": 2,
+        "rollout.sampling": {"max_response_tokens": 4, "temperature": temperature},
+        "run.max_skipped_steps": 1,
+        "run.checkpoint": {"every_steps": 1, "keep_last": 4},
+    }
+    run_dir = train(tmp_path, changes, exit_code=0)
+    assert {each.name for each in (run_dir / "checkpoints").iterdir()} == {f"step-00000{step}" for step in (1, 2, 3, 4)}
+    code, found = replayed(capsys, run_dir)
+    assert (code, found["step"], list(found["not_finite"])) == (1, 3, [BAD_GROUP])
+    assert found["policy"] == {"checkpoint": "step-000002", "version": 2, "trained_version": 2}
+    assert all(each["max_log_ratio_nats"] < 1e-4 for each in found["updates"][0]["groups"].values())
     code, found = replayed(capsys, run_dir, "--rollout-only")
     assert (code, found["is_same"]) == (0, True)
 

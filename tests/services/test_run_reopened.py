@@ -74,6 +74,25 @@ def test_a_run_that_goes_on_from_a_checkpoint_has_every_step_and_group_once(tmp_
     assert (tmp_path / "groups.jsonl").read_text() == "{}\n"
 
 
+def test_events_stay_when_a_run_goes_on_from_an_earlier_step(tmp_path: Path) -> None:
+    files = open_files(tmp_path)
+    files.write(make_step(1), at=0.0)
+    at_checkpoint = files.lengths()
+    for report in (make_step(2), make_event("worker_left_out", "rollout-0 died"), make_step(3), make_event("failed")):
+        files.write(report, at=0.0)
+    files.close()
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    with (tmp_path / "metrics.jsonl").open("ab") as metrics:
+        metrics.write(b'{"kind": "event", "ti')
+    reopen_run_dir(tmp_path, logs=at_checkpoint)
+    lines = whole.splitlines(keepends=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == lines[0] + lines[2] + lines[4]
+    # Again from nothing: what happened is still there.
+    reopen_run_dir(tmp_path, logs={})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == lines[2] + lines[4]
+    assert read_history(tmp_path, make_description()).events[0].message == "rollout-0 died"
+
+
 def test_files_that_are_open_can_be_cut_too(tmp_path: Path) -> None:
     files = open_files(tmp_path)
     files.write(make_step(1), at=0.0)

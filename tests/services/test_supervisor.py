@@ -96,6 +96,23 @@ def test_what_ends_a_run_is_passed_on_once(number: signal.Signals) -> None:
     assert finish(process)[:2] == (130, "1\n")
 
 
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "return EXIT_RESUMABLE"])
+def test_a_run_that_was_told_to_end_and_dies_of_it_is_not_run_again(end: str) -> None:
+    body = f"""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        print(attempt.number, flush=True)
+        signal.sigwait([signal.SIGTERM])
+        {end}
+    """
+    process = begin(body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "0\n"
+    process.send_signal(signal.SIGTERM)
+    code, out, err = finish(process)
+    assert (code, out) == (130, "")
+    assert err.startswith("lessrl: the run was told to end, and died: its process ended by ")
+
+
 def test_a_run_does_not_outlive_its_supervisor() -> None:
     body = """
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -39,15 +39,15 @@ class StackRun:
         self.run_dir = run_dir
         self._output = output
         self._seen: set[psutil.Process] = set()
-        self.events = EventTail(run_dir / "metrics.jsonl")
+        self.reports = ReportTail(run_dir / "metrics.jsonl")
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Lines of metrics.jsonl of one kind."""
         return [record for record in read_lines(self.run_dir / "metrics.jsonl") if record["kind"] == kind]
 
-    @property
-    def num_steps(self) -> int:
-        return len(self.records("step"))
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Events of these kinds, all of them without any, as far as they were seen."""
+        return [each for each in self.reports.all if each["kind"] == "event" and (not kinds or each["event"] in kinds)]
 
     @property
     def orchestrator(self) -> psutil.Process | None:
@@ -58,15 +58,10 @@ class StackRun:
                 return process
         return None
 
-    def actors(self, role: str) -> list[psutil.Process]:
-        """Processes of a role, in order of their ids."""
-        found = [each for each in self.everyone() if _title(each).startswith(TITLES[role])]
-        return sorted(found, key=lambda each: each.pid)
-
-    def worker(self, worker_id: str) -> psutil.Process | None:
-        """The actor that prints to this worker's log; None while there is none."""
-        role = worker_id.split("-")[0]
-        return next((each for each in self.actors(role) if prints_to(each) == f"{worker_id}.log"), None)
+    def actors(self, role: str) -> dict[str, psutil.Process]:
+        """Processes of a role by the name of their log: "rollout-0"; those that have none yet are left out."""
+        found = {_log_of(each): each for each in self.everyone() if _title(each).startswith(TITLES[role])}
+        return {name: found[name] for name in sorted(found) if name}
 
     def everyone(self) -> list[psutil.Process]:
         """Every process below the supervisor now; all of them are remembered."""
@@ -89,35 +84,36 @@ class StackRun:
         """
         began = time.monotonic()
         while not holds():
-            self.events.read()
+            self.reports.read()
             self.everyone()
             assert self.process.poll() is None, f"the run ended with {self.process.returncode}: {self.output()}"
             assert time.monotonic() < began + seconds, f"{what} did not happen within {seconds} s: {self.output()}"
             time.sleep(POLL_SECONDS)
-        self.events.read()
+        self.reports.read()
         return time.monotonic() - began
 
     def wait(self, seconds: float) -> int:
         """Exit code of the run."""
         began = time.monotonic()
         while self.process.poll() is None:
-            self.events.read()
+            self.reports.read()
             self.everyone()
             assert time.monotonic() < began + seconds, f"the run did not end within {seconds} s: {self.output()}"
             time.sleep(POLL_SECONDS)
-        self.events.read()
+        self.reports.read()
         return self.process.returncode
 
     def output(self) -> str:
         return self._output.read_text()[-4000:]
 
 
-class EventTail:
-    """Every event that a run ever reported: also those that a process that went on cut out of the file again."""
+class ReportTail:
+    """Every report that a run ever wrote: also steps that a process that went on cut out of the file again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0
+        self._seen: set[bytes] = set()
         self.all: list[dict[str, Any]] = []
 
     def read(self) -> None:
@@ -125,15 +121,16 @@ class EventTail:
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            self._position = min(self._position, os.fstat(file.fileno()).st_size)
+            if os.fstat(file.fileno()).st_size < self._position:
+                self._position = 0
             file.seek(self._position)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
-        self.all += [record for record in map(json.loads, whole.splitlines()) if record["kind"] == "event"]
-
-    def of(self, *kinds: str) -> list[dict[str, Any]]:
-        return [each for each in self.all if each["event"] in kinds]
+        # Every line has the time at which it was written.
+        new = [line for line in whole.splitlines() if line not in self._seen]
+        self._seen.update(new)
+        self.all += map(json.loads, new)
 
 
 @contextmanager
@@ -173,10 +170,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def prints_to(process: psutil.Process) -> str:
-    """Name of the file that a process prints to, or ""."""
+def _log_of(process: psutil.Process) -> str:
+    """Name of the log that an actor prints to, or ""."""
     with suppress(OSError):
-        return Path(os.readlink(f"/proc/{process.pid}/fd/1")).name
+        path = Path(os.readlink(f"/proc/{process.pid}/fd/1"))
+        return path.stem if path.suffix == ".log" and path.parent.name == "logs" else ""
     return ""
 
 
