@@ -9,7 +9,7 @@ import numpy as np
 from shaping.records import EntropySource, GroupRequest, Message, Prompt, Sampling
 
 PROMPT_IDS = (3, 1, 4, 1, 5)
-MAX_RESPONSE_TOKENS = 4
+MAX_RESPONSE_TOKENS = 2
 """Few, since every sync waits for them: other weights move each token's log-prob."""
 SEED = 31415
 

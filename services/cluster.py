@@ -64,7 +64,7 @@ class RayHouse:
         self._control_actor = actor
         control = self._recipe.control
         address: str = await result(actor.serve.remote(control.host, control.port), "orchestrator")
-        self.control = RayControl(actor)
+        self.control = RayControl(actor, self._recipe.run.deadlines.heartbeat_seconds)
         return address
 
     async def place(self, cpus: float, gpus: float) -> None:

@@ -30,15 +30,13 @@ from services.run_state import Happening
 from services.run_store import RunStore
 from services.skipped_step import SkippedStep
 from services.snapshot import RunSnapshot, buffered_groups, buffered_items, open_groups
-from services.step_report import plan_step, report_step, trained_lines
+from services.step_report import check_mismatch, plan_step, report_step, trained_lines
 from services.stopwatch import Clock, Stopwatch
 from services.weight_sync import SyncResult, WeightSync
 from services.workers import Workers
 from shaping.errors import RunFailed
 from shaping.metrics import merge_metrics
 from shaping.training import StepResult
-
-MISMATCH_METRIC = "learner_logprob_difference_mean_nats"
 
 
 class RunCancelled(Exception):
@@ -239,28 +237,33 @@ class Orchestrator:
         dropped = self._groups.take_dropped()
         result = await self._step(batch, step)
         watch.mark("train")
-        self._check_mismatch(result)
-        synced = await self._publish(result.policy_version)
-        watch.mark("weight_sync")
-        self._groups.settle()
+        check_mismatch(result, self._config.max_mismatch_nats)
         is_last = step + 1 == self._config.buffer.num_steps
         is_measured = is_last or _is_due(step + 1, self._config.evaluate_every)
+        is_saved = bool(self._config.checkpoint_every) and (is_last or _is_due(step + 1, self._config.checkpoint_every))
+
+        def go_on() -> None:
+            """Settle and free the slots, once: engines sample for the next step while the canary is compared."""
+            if self._buffer.version <= step:
+                self._groups.settle()
+                self._is_at_border = is_saved
+                self._buffer.release(result.policy_version)
+                for line in trained_lines(batch, result):
+                    self._store.write_ledger(line)
+                self._bell.ring()
+
+        synced = await self._publish(result.policy_version, on_live=self._groups.settle if is_measured else go_on)
+        watch.mark("weight_sync")
         measured = await self._evaluate(result.policy_version) if is_measured else {}
         watch.mark("evaluation")
-        is_saved = bool(self._config.checkpoint_every) and (is_last or _is_due(step + 1, self._config.checkpoint_every))
-        self._is_at_border = is_saved
-        self._buffer.release(result.policy_version)
-        for line in trained_lines(batch, result):
-            self._store.write_ledger(line)
-        self._bell.ring()
-        metrics = {**synced.metrics(), "learner_skipped_steps_count": float(bool(result.skipped))}
+        go_on()
         phases, step_seconds = watch.lap()
         report = report_step(
             batch,
             dropped,
             result,
             total_steps=self._config.buffer.num_steps,
-            metrics=metrics,
+            metrics={**synced.metrics(), "learner_skipped_steps_count": float(bool(result.skipped))},
             phases=phases,
             step_seconds=step_seconds,
             elapsed_seconds=watch.elapsed,
@@ -299,16 +302,6 @@ class Orchestrator:
             raise RunFailed(role="learner", cause=f"{count}; the last: {message}")
         await self._tell("step_skipped", message)
 
-    def _check_mismatch(self, result: StepResult) -> None:
-        """Refuse to go on from samples of another policy than the learner's: stale or different weights somewhere."""
-        found, limit = result.metrics.get(MISMATCH_METRIC), self._config.max_mismatch_nats
-        if found is not None and found > limit:
-            cause = (
-                f"sampler and learner must agree within {limit:g} nats per token on average, found {found:.3g} in step "
-                f"{result.policy_version}: they hold different policies (run.max_mismatch_nats)"
-            )
-            raise RunFailed(role="learner", cause=cause)
-
     async def _evaluate(self, policy_version: int) -> dict[str, float]:
         if self._evaluator is None:
             return {}
@@ -332,18 +325,26 @@ class Orchestrator:
 
     # -- weights ------------------------------------------------------------------------------------------------------
 
-    async def _publish(self, version: int) -> SyncResult:
+    async def _publish(self, version: int, on_live: Callable[[], None] | None = None) -> SyncResult:
         """Bring every engine to the learner's weights; waits for a restart where none could take them."""
         while True:
             await self._bell.wait_until(lambda: bool(self._rollout.serving or self._rollout.behind))
-            result = await self._sync_with((*self._rollout.serving, *self._rollout.behind), version)
+            result = await self._sync_with((*self._rollout.serving, *self._rollout.behind), version, on_live)
             if self._rollout.serving:
                 return result
 
-    async def _sync_with(self, engines: Sequence[RolloutPort], version: int) -> SyncResult:
+    async def _sync_with(
+        self, engines: Sequence[RolloutPort], version: int, on_live: Callable[[], None] | None = None
+    ) -> SyncResult:
         """Those that took the version serve from now on; one that was started again meanwhile has lost it."""
         since = self._rollout.num_starts
-        result = await self._sync.publish(version, engines)
+
+        def went_live(live: tuple[str, ...]) -> None:
+            self._rollout.admit(live, since=since)
+            if on_live is not None:
+                on_live()
+
+        result = await self._sync.publish(version, engines, on_live=went_live)
         for abort in result.aborts:
             await self._tell("weight_sync_aborted", abort)
         for each in result.left_out:
@@ -369,15 +370,14 @@ class Orchestrator:
         self._stopwatch.mark("checkpoint")
 
     def _snapshot(self, waiting: Sequence[tuple[int, BufferedGroup]]) -> RunSnapshot:
-        dropped = self._groups.dropped
         return RunSnapshot(
             version=self._buffer.version,
             buffer=self._buffer.state(),
             factory=self._factory.state(),
             in_flight=open_groups(self._groups.in_flight),
             buffered=buffered_groups(waiting),
-            dropped_tokens=dropped.num_response_tokens,
-            dropped_metrics=merge_metrics(dropped.metrics),
+            dropped_tokens=self._groups.dropped.num_response_tokens,
+            dropped_metrics=merge_metrics(self._groups.dropped.metrics),
             elapsed_s=self._stopwatch.elapsed,
             num_worker_restarts=self._restarts.spent,
             num_skipped_steps=self._num_skipped,

@@ -22,6 +22,7 @@ from ray.exceptions import (
 
 from learner.batch_plan import BatchPlan
 from rollout.engine import EngineInfo
+from services.deadlines import within
 from services.ports import RoundHandle, RoundOutcome, ShapedHandle
 from services.reports import Intent, RunReport
 from shaping.errors import GroupLost, LessrlError, RoleDied, RunFailed
@@ -244,17 +245,33 @@ class RayLearner:
 
 
 class RayControl:
-    """ControlPort over the control actor."""
+    """ControlPort over the control actor.
 
-    def __init__(self, actor: Any) -> None:
+    Args:
+        deadline_seconds: of a report (run.deadlines.heartbeat_seconds).
+    """
+
+    def __init__(self, actor: Any, deadline_seconds: float) -> None:
         self._actor = actor
+        self._deadline_seconds = deadline_seconds
 
     async def remember(self, reports: Sequence[RunReport]) -> None:
         """Give the control plane what an earlier process of this run reported."""
         await result(self._actor.remember.remote(reports), "orchestrator")
 
     async def report(self, report: RunReport) -> None:
-        await result(self._actor.report.remote(report), "orchestrator")
+        """Tell the control plane.
+
+        Raises:
+            RunFailed: it is gone, or hangs: a run that nobody can see or steer does not go on.
+        """
+        await within(
+            self._deadline_seconds,
+            result(self._actor.report.remote(report), "orchestrator"),
+            role="orchestrator",
+            what="a report to the control plane",
+            key="run.deadlines.heartbeat_seconds",
+        )
 
     async def intent_after(self, generation: int) -> Intent:
         intent: Intent = await result(self._actor.intent_after.remote(generation), "orchestrator")

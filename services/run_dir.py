@@ -5,6 +5,7 @@ metrics.jsonl   one JSON object per report, in order; `kind` says which: event, 
 ledger.jsonl    one JSON object per group that ended: trained, or dropped and why
 groups.jsonl    the first groups of each step, token by token (`run.dump_groups_per_step`), for `lessrl explain`
 checkpoints/    what the run can go on from
+skipped/        steps whose loss or gradient was not finite, if there were any, for `lessrl replay`
 summary.json    written once, at the end
 report.png      the curves
 README.txt      how to look further
@@ -31,6 +32,7 @@ from services.ledger import LedgerLine
 from services.plain_data import plain_data
 from services.report_lines import read_report, report_line
 from services.reports import RunDescription, RunReport
+from services.skipped_step import SKIPPED_DIR
 from shaping.errors import CheckpointError, UserError
 
 METRICS_FILE = "metrics.jsonl"
@@ -250,6 +252,7 @@ Files
   {LEDGER_FILE:14} one JSON object per group that ended: prompt, step, and "trained" or why it was dropped
   {GROUPS_FILE:14} the first groups of each step, token by token, as many as run.dump_groups_per_step says
   {CHECKPOINTS_DIR + "/":14} what the run can go on from; `lessrl checkpoints .` lists, verifies and pins them
+  {SKIPPED_DIR + "/":14} groups of steps that were not finite, if any; `lessrl replay .` says which group it was
   {SUMMARY_FILE:14} how it ended; written at the end, so that it exists means that the run ended
   {REPORT_FILE:14} the curves, drawn at the end
   {LOGS_DIR + "/":14} what the parts of the run log

@@ -101,7 +101,10 @@ class DiskStore:
         self._files.write_ledger([line])
 
     def begin(self, snapshot: RunSnapshot) -> PendingCheckpoint:
-        return _DiskCheckpoint(self, snapshot, self._files.lengths())
+        try:
+            return _DiskCheckpoint(self, snapshot, self._files.lengths())
+        except CheckpointError as error:
+            return _NoCheckpoint(self, snapshot, error)
 
     async def keep_skipped(self, skipped: SkippedStep, groups: tuple[ShapedHandle, ...], workers: Workers) -> str:
         run_dir = self._files.run_dir
@@ -123,13 +126,17 @@ class DiskStore:
         try:
             checkpoint = await self._write(snapshot, contents)
         except CheckpointError as error:
-            logger.warning("no checkpoint of step %d: %s", snapshot.version, error)
-            await self._say("checkpoint_failed", f"no checkpoint of step {snapshot.version}: {error}")
+            await self.say_failed(snapshot, error)
             return
         removed = await asyncio.to_thread(self._checkpoints.retain, self._recipe.run.checkpoint)
         size, seconds = checkpoint.manifest.num_bytes / 1e6, time.monotonic() - began
         gone = f"; removed {', '.join(removed)}" if removed else ""
         await self._say("checkpoint_saved", f"{checkpoint.name}: {size:.1f} MB in {seconds:.1f} s{gone}")
+
+    async def say_failed(self, snapshot: RunSnapshot, error: CheckpointError) -> None:
+        """There is no checkpoint of this moment; those before it are as they were."""
+        logger.warning("no checkpoint of step %d: %s", snapshot.version, error)
+        await self._say("checkpoint_failed", f"no checkpoint of step {snapshot.version}: {error}")
 
     async def _write(self, snapshot: RunSnapshot, contents: "_Contents") -> Checkpoint:
         draft = await asyncio.to_thread(self._checkpoints.begin, snapshot.version)
@@ -192,3 +199,16 @@ class _DiskCheckpoint:
     async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
         contents = _Contents(groups=groups, metrics=metrics, lengths=self._lengths, workers=workers)
         await self._store.write(self._snapshot, contents)
+
+
+class _NoCheckpoint:
+    """Of a moment whose lengths the disk did not take."""
+
+    def __init__(self, store: DiskStore, snapshot: RunSnapshot, error: CheckpointError) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._error = error
+
+    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
+        del groups, metrics, workers
+        await self._store.say_failed(self._snapshot, self._error)

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from rollout.config import SamplingConfig
@@ -30,7 +31,7 @@ from services.run_store import BUFFERED_FILE, LEARNER_DIR, STATE_FILE, RunStore
 from services.schedules import sampling_at
 from services.snapshot import RunSnapshot
 from services.weight_sync import WeightSync
-from shaping.errors import EngineRefused, RecordError, RunFailed
+from shaping.errors import EngineRefused, RecordError, RoleDied, RunFailed
 from shaping.records import Prompt
 
 T = TypeVar("T")
@@ -246,12 +247,13 @@ async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int
     seconds = recipe.run.deadlines.start_seconds
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-            infos = [
-                tasks.create_task(start(port.worker_id, "rollout", port.start, _describe_engine))
-                for port in house.rollout
-            ]
+            infos = []
+            for port in house.rollout:
+                begin = partial(_start_worker, port, port.start, "rollout", control)
+                infos.append(tasks.create_task(start(port.worker_id, "rollout", begin, _describe_engine)))
             for shaper in house.shaping:
-                tasks.create_task(start(shaper.worker_id, "shaping", shaper.start, _describe_nothing))
+                shape = partial(_start_worker, shaper, shaper.start, "shaping", control)
+                tasks.create_task(start(shaper.worker_id, "shaping", shape, _describe_nothing))
             tasks.create_task(start("learner", "learner", house.learner.start, str))
     except TimeoutError as error:
         cause = f"not every worker was ready within {seconds:g} s (run.deadlines.start_seconds)"
@@ -259,6 +261,21 @@ async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int
     except BaseExceptionGroup as failures:
         raise first_cause(failures) from failures
     return max(info.result().num_workers for info in infos)
+
+
+async def _start_worker(
+    port: RolloutPort | ShapingPort, begin: Callable[[], Awaitable[T]], role: str, control: ControlPort
+) -> T:
+    """One of many workers: where it dies, it is started once more, and the run need not begin anew."""
+    try:
+        return await begin()
+    except RoleDied as death:
+        worker = _worker(port.worker_id, role, "failed", death.cause, 0.0)
+        message = f"{port.worker_id} died while it started, and is started again: {death.cause}"
+        event = RunEvent(kind="worker_left_out", message=message, state=RunState.STARTING, workers=(worker,))
+        await control.report(event)
+        await port.restart()
+        return await begin()
 
 
 def _worker(worker_id: str, role: str, state: str, description: str, start_seconds: float) -> WorkerReport:

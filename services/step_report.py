@@ -8,9 +8,12 @@ from rollout.buffer import TakenBatch
 from services.group_loop import BufferedGroup, DroppedGroups
 from services.ledger import SKIPPED, TRAINED, LedgerLine
 from services.reports import StepReport
+from shaping.errors import RunFailed
 from shaping.groups import DropReason
 from shaping.metrics import Mean, merge_metrics, metric_values
 from shaping.training import StepResult
+
+MISMATCH_METRIC = "learner_logprob_difference_mean_nats"
 
 
 def plan_step(groups: Sequence[BufferedGroup], learner: LearnerConfig, *, seed: int, step: int) -> BatchPlan:
@@ -96,3 +99,20 @@ def trained_lines(batch: TakenBatch[BufferedGroup], result: StepResult) -> list[
         )
         for ordinal, item in zip(batch.ordinals, batch.items, strict=True)
     ]
+
+
+def check_mismatch(result: StepResult, limit: float) -> None:
+    """Refuse to go on from samples of another policy than the learner's: stale or different weights somewhere.
+
+    Args:
+        limit: largest mean difference of log-probs per token, nats.
+    Raises:
+        RunFailed: it is larger.
+    """
+    found = result.metrics.get(MISMATCH_METRIC)
+    if found is not None and found > limit:
+        cause = (
+            f"sampler and learner must agree within {limit:g} nats per token on average, found {found:.3g} in step "
+            f"{result.policy_version}: they hold different policies (run.max_mismatch_nats)"
+        )
+        raise RunFailed(role="learner", cause=cause)

@@ -134,7 +134,7 @@ async def _run_to_its_end(
         raise
     except (RunCancelled, asyncio.CancelledError) as error:
         reason = str(error) or "interrupted"
-        await control.report(_event(Happening.CANCELLED.value, f"Cancelled: {reason}", RunState.CANCELLED))
+        await _say_last(control, _event(Happening.CANCELLED.value, f"Cancelled: {reason}", RunState.CANCELLED))
         return RunState.CANCELLED
     except Exception as error:
         # The border of this process: whatever ended the run, its files and its control plane say so.
@@ -143,14 +143,21 @@ async def _run_to_its_end(
         may_go_on = isinstance(error, RoleDied | DeadlineMissed | GroupLost) and not attempt.is_last
         kind = "run_interrupted" if may_go_on else Happening.FAILED.value
         failure = Failure(role=failed.role, cause=failed.cause, group_id=failed.group_id)
-        with contextlib.suppress(RunFailed):
-            await control.report(_event(kind, str(failed), RunState.FAILED, failure))
+        await _say_last(control, _event(kind, str(failed), RunState.FAILED, failure))
         if may_go_on:
             attempt.tell(str(failed))
             return None
         return RunState.FAILED
-    await control.report(_event(Happening.COMPLETED.value, "All steps are done", RunState.COMPLETED))
+    await _say_last(control, _event(Happening.COMPLETED.value, "All steps are done", RunState.COMPLETED))
     return RunState.COMPLETED
+
+
+async def _say_last(control: ControlPort, event: RunEvent) -> None:
+    """How the run ended; a control plane that is gone, or a disk that is full, does not make it another end."""
+    try:
+        await control.report(event)
+    except (RunFailed, OSError) as error:
+        logging.getLogger(__name__).warning("the end of the run was not told everywhere: %s", error)
 
 
 def _with_first_print(failed: RunFailed, run_dir: Path) -> RunFailed:

@@ -143,9 +143,17 @@ class WeightSync:
     def phase(self) -> SyncPhase:
         return self._phase
 
-    async def publish(self, policy_version: int, engines: Sequence[RolloutPort]) -> SyncResult:
+    async def publish(
+        self,
+        policy_version: int,
+        engines: Sequence[RolloutPort],
+        *,
+        on_live: Callable[[tuple[str, ...]], None] | None = None,
+    ) -> SyncResult:
         """Make the learner's weights, which are those of `policy_version`, live on these engines.
 
+        Args:
+            on_live: told which engines serve the version as soon as they do, before they are asked for the canary.
         Raises:
             RunFailed: the learner failed or was too slow; every engine is un-paused and serves what it verified.
         """
@@ -157,6 +165,8 @@ class WeightSync:
             while sync.behind:
                 self._enter(sync, SyncPhase.PROPOSE)
                 await self._attempt(sync)
+            if sync.ports and on_live is not None:
+                on_live(tuple(sync.ports))
             if sync.ports and self._canary is not None:
                 difference = await self._compare(sync, self._canary)
             if sync.to_release:

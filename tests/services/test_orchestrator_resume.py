@@ -181,7 +181,7 @@ async def test_an_engine_that_is_started_again_while_others_end_a_sync_gets_no_w
     held = asyncio.Event()
     second.script["canary"] = [held]
     # It dies at its second group, which it works on beside the sync of version 1, when it has answered its canary.
-    first.holds = {group_ids(2)[0]: asyncio.Event()}
+    first.holds = {group_id: asyncio.Event() for group_id in group_ids(2, 4, 5)}
     first.script["generate"] = [None, RoleDied(role="rollout", cause="its process ended")]
     task = run.begin()
     await settle()
@@ -189,7 +189,8 @@ async def test_an_engine_that_is_started_again_while_others_end_a_sync_gets_no_w
     first.holds[group_ids(2)[0]].set()
     await settle()
     assert run.sync.phase is SyncPhase.CANARY and first.policy_version == 0
-    held.set()
+    for each in (held, *first.holds.values()):
+        each.set()
     await task
     assert first.calls.count("restart") == 1 and max(run.learner.staleness) == 1
 

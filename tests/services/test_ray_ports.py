@@ -1,14 +1,26 @@
 """The border to Ray, without a Ray: which samples a rank is sent, and how a remote failure is told."""
 
+import asyncio
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+)
+from report_builders import make_event
 
 from learner.batch_plan import SampleSize, plan_batch
-from services.ray_ports import first_remote_cause, groups_of_rank, result
-from shaping.errors import DataError, EngineRefused, GroupLost, RoleDied, RunFailed
+from services.ray_ports import RayControl, RayRollout, first_remote_cause, groups_of_rank, result
+from services.reports import RunReport
+from services.virtual_time import run_virtual, virtual_clock
+from shaping.errors import DataError, DeadlineMissed, EngineRefused, GroupLost, RoleDied, RunFailed
 
 
 def wrapped(cause: BaseException, times: int = 1) -> BaseException:
@@ -69,9 +81,30 @@ async def test_any_other_error_names_role_group_and_the_first_line_of_its_cause(
         await ask(wrapped(ValueError()))
 
 
-async def test_a_dead_process_is_told_as_one() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [RayActorError(), OutOfMemoryError("too much memory"), LocalRayletDiedError(), NodeDiedError("gone")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_dead_process_is_told_as_one_whoever_ended_it(error: Exception) -> None:
     with pytest.raises(RoleDied, match=r"rollout \(group g1\): its process ended: "):
-        await ask(RayActorError())
+        await ask(error)
+
+
+class Answers:
+    """A method of an actor that answers at once."""
+
+    async def remote(self) -> int:
+        return 3
+
+
+async def test_an_engine_that_is_not_started_is_not_waited_for() -> None:
+    port = RayRollout(lambda: SimpleNamespace(start=Answers(), ping=Answers(), resume=Answers()), "rollout-0")
+    for call in (port.ping, port.resume):
+        with pytest.raises(RoleDied, match="rollout-0 is being started"):
+            await call()
+    await port.start()
+    assert await port.ping() == 3
 
 
 @pytest.mark.parametrize("is_argument", [False, True])
@@ -79,3 +112,23 @@ async def test_arrays_that_went_with_a_node_are_told_as_a_lost_group(is_argument
     lost = ObjectLostError("0" * 56, None, "driver")
     with pytest.raises(GroupLost, match=r"rollout \(group g1\): its arrays are lost: "):
         await ask(wrapped(lost) if is_argument else lost)
+
+
+class HungActor:
+    """A control actor that takes a report and never answers; `report.remote` as Ray spells a call."""
+
+    def __init__(self) -> None:
+        self.report = self
+
+    async def remote(self, report: RunReport) -> None:
+        del report
+        await asyncio.Event().wait()
+
+
+def test_a_control_plane_that_hangs_ends_the_process_of_the_run_in_time() -> None:
+    async def law() -> None:
+        with pytest.raises(DeadlineMissed, match=r"a report to the control plane took longer than 60 s"):
+            await RayControl(HungActor(), 60.0).report(make_event("started"))
+        assert virtual_clock() == 60.0
+
+    run_virtual(law())

@@ -15,7 +15,7 @@ import yaml
 from recipe_builders import write_recipe
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from toy_policy import toy_changes, write_toy_policy
+from toy_policy import toy_changes, write_task, write_toy_policy
 
 from learner.replay import GroupReplay, Pass, UpdateReplay
 from services.cli import main
@@ -289,7 +289,11 @@ def test_the_rollout_half_samples_the_same_tokens_again(capsys: pytest.CaptureFi
 def test_a_group_with_rounds_and_hints_is_sampled_again_as_it_was(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    run_dir = train(tmp_path, {"rollout.plan": {"kind": "hinted_second_round", "target": 1.0}})
+    # Four prompts: those of step 2 were in step 1 too, and their hints are as long as step 1 taught.
+    (tmp_path / "few").mkdir()
+    data = {"kind": "jsonl", "path": str(write_task(tmp_path / "few", number=4)), "steps_field": "steps"}
+    plan = {"kind": "hinted_second_round", "target": 0.2, "first_num_steps": 1}
+    run_dir = train(tmp_path, {"rollout.plan": plan, "data.train": data})
     code, found = replayed(capsys, run_dir, "--rollout-only")
     assert (code, found["is_same"]) == (0, True)
 

@@ -13,7 +13,7 @@ from report_builders import make_event, make_step
 from rollout.engine import EngineInfo
 from services.reports import RunReport, RunState
 from services.session import Broadcast, Disk, Prompts, describe_run, orchestrator_config, run_session, start_roles
-from shaping.errors import DataError, EngineRefused, RunFailed
+from shaping.errors import DataError, EngineRefused, RoleDied, RunFailed
 
 NO_DISK = Disk(store=FakeStore(), checkpoint=None)
 
@@ -70,6 +70,19 @@ async def test_weight_receivers_are_those_of_the_widest_engine() -> None:
     house = make_house(1)
     house.rollout = (TwoGpus(),)
     assert await start_roles(make_recipe(), house, FakeControl()) == 2
+
+
+async def test_a_worker_that_dies_while_it_starts_is_started_once_more() -> None:
+    house, control = make_house(), FakeControl()
+    gone = RoleDied(role="rollout", cause="its process ended")
+    house.rollout[1].script["start"] = [gone]
+    assert await start_roles(make_recipe(), house, control) == 1
+    assert [each.calls for each in house.rollout] == [["start"], ["start", "restart", "start"]]
+    (out,) = control.events("worker_left_out")
+    assert out.message == "rollout-1 died while it started, and is started again: its process ended"
+    house.rollout[1].script["start"] = [gone, gone]
+    with pytest.raises(RoleDied, match="its process ended"):
+        await start_roles(make_recipe(), house, control)
 
 
 async def test_a_role_that_hangs_at_the_start_ends_the_run() -> None:
