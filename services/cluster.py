@@ -52,15 +52,9 @@ class RayHouse:
         Raises:
             UserError: the port is in use.
         """
-        actor = (
-            ray.remote(ControlActor)
-            .options(
-                name=f"control-{description.run_id}",
-                num_cpus=0,
-                max_concurrency=CONTROL_CONCURRENCY,
-            )
-            .remote(description)
-        )
+        # Without a name: that of a killed process's actor stays taken for a moment, and the next one cannot wait.
+        options = {"num_cpus": 0, "max_concurrency": CONTROL_CONCURRENCY}
+        actor = ray.remote(ControlActor).options(**options).remote(description)
         self._control_actor = actor
         control = self._recipe.control
         address: str = await result(actor.serve.remote(control.host, control.port), "orchestrator")

@@ -7,7 +7,7 @@ from services.reports import Intent, RunDescription, RunReport
 
 
 class ControlActor:
-    """ControlServer in a named actor of its own."""
+    """ControlServer in an actor of its own."""
 
     def __init__(self, description: RunDescription) -> None:
         self._description = description
