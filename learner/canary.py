@@ -35,7 +35,7 @@ def canary_difference(engine: TrainEngine, answers: Sequence[CanaryAnswer], layo
     differences = [
         np.abs(scored[_tokens(answer)] - answer.behavior_logprobs) for answer in answers if len(answer.response_ids)
     ]
-    return float(max((each.max() for each in differences), default=0.0))
+    return float(np.max([each.max() for each in differences], initial=0.0))
 
 
 def _tokens(answer: CanaryAnswer) -> tuple[bytes, bytes]:

@@ -32,6 +32,7 @@ from services.skipped_step import SkippedStep
 from services.snapshot import RunSnapshot, buffered_groups, buffered_items, open_groups
 from services.step_report import check_mismatch, plan_step, report_step, trained_lines
 from services.stopwatch import Clock, Stopwatch
+from services.sync_phases import LeftOut
 from services.weight_sync import SyncResult, WeightSync
 from services.workers import Workers
 from shaping.errors import RunFailed
@@ -317,10 +318,9 @@ class Orchestrator:
 
     async def _watch_learner(self) -> None:
         """A learner that died or hangs ends this process of the run; the next one goes on from the last checkpoint."""
-        seconds = self._config.pool.heartbeat_seconds
+        seconds, key = self._config.pool.heartbeat_seconds, "run.deadlines.heartbeat_seconds"
         while True:
             await asyncio.sleep(seconds)
-            key = "run.deadlines.heartbeat_seconds"
             await within(seconds, self._learner.ping(), role="learner", what="a heartbeat of the learner", key=key)
 
     # -- weights ------------------------------------------------------------------------------------------------------
@@ -339,17 +339,17 @@ class Orchestrator:
         """Those that took the version serve from now on; one that was started again meanwhile has lost it."""
         since = self._rollout.num_starts
 
-        def went_live(live: tuple[str, ...]) -> None:
+        def take_over(live: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> None:
+            for each in left_out:
+                self._rollout.leave_out(each.worker_id, str(each), since=since)
             self._rollout.admit(live, since=since)
-            if on_live is not None:
+            if live and on_live is not None:
                 on_live()
 
-        result = await self._sync.publish(version, engines, on_live=went_live)
+        result = await self._sync.publish(version, engines, on_live=take_over)
+        take_over(result.live, result.left_out)
         for abort in result.aborts:
             await self._tell("weight_sync_aborted", abort)
-        for each in result.left_out:
-            self._rollout.leave_out(each.worker_id, str(each), since=since)
-        self._rollout.admit(result.live, since=since)
         found, limit = result.canary_difference_nats, self._config.max_canary_nats
         if found is not None and not found <= limit:
             message = f"engines and learner differ by {found:.3g} nats on the canary prompt at version {version}"

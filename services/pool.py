@@ -170,7 +170,7 @@ class Pool(Generic[P]):
 
         Args:
             amount: of work, in the unit in which this role's load is counted.
-            retries: whether a failure that is not the worker's death is tried again elsewhere.
+            retries: whether an error of the worker is tried again elsewhere, as its death and a missed deadline are.
         Raises:
             RunFailed: tried `attempts` times, or no worker is left.
         """
@@ -191,9 +191,10 @@ class Pool(Generic[P]):
                 await self._say("group_retried", f"group {group_id} is asked for again, {name} is gone: {death.cause}")
             except RunFailed as failure:
                 failed.append(name)
-                if not retries or len(failed) >= self._config.attempts:
+                is_late = isinstance(failure, DeadlineMissed)
+                if len(failed) >= self._config.attempts or not (retries or is_late):
                     raise
-                if isinstance(failure, DeadlineMissed):
+                if is_late:
                     self.leave_out(name, failure.cause)
                 message = f"attempt {len(failed)} of group {group_id}: {failure.cause}"
                 await self._say("group_retried", message)

@@ -110,7 +110,7 @@ def check_mismatch(result: StepResult, limit: float) -> None:
         RunFailed: it is larger.
     """
     found = result.metrics.get(MISMATCH_METRIC)
-    if found is not None and found > limit:
+    if found is not None and not found <= limit:
         cause = (
             f"sampler and learner must agree within {limit:g} nats per token on average, found {found:.3g} in step "
             f"{result.policy_version}: they hold different policies (run.max_mismatch_nats)"

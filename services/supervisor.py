@@ -5,6 +5,7 @@ its own: Ctrl-C reaches this process alone, which passes it on once. What a chil
 one begins: an orphan may hold the memory of a GPU.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -22,6 +23,10 @@ EXIT_RESUMABLE = 75
 """Exit code of a run that failed in a way that another process may survive (EX_TEMPFAIL)."""
 
 EXIT_CANCELLED = 130
+
+# Said by a child whose Python has ended: a library may end the process by itself, with any exit code, as Ray does when
+# its head is gone.
+_ENDED = b"\x04"
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 MAX_END_SECONDS = 30.0
@@ -72,12 +77,18 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int) -> int:
             os.close(reader)
             _begin_as_child(parent)
             is_last = number == max_restarts
-            return run(Attempt(number=number, cause=cause, is_last=is_last, tell=partial(_tell, writer)))
+            try:
+                return run(Attempt(number=number, cause=cause, is_last=is_last, tell=partial(_tell, writer)))
+            finally:
+                # Nobody listens where the supervisor itself was killed.
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(writer, _ENDED)
         os.close(writer)
         code, was_told_to_end = _wait(child)
         _end_descendants()
-        cause = _told(reader) or f"its process ended by {_name_of(code)}"
-        if code >= 0 and code != EXIT_RESUMABLE:
+        cause, has_ended = _told(reader)
+        cause = cause or f"its process ended by {_name_of(code)}"
+        if has_ended and code >= 0 and code != EXIT_RESUMABLE:
             break
         if was_told_to_end:
             sys.stderr.write(f"lessrl: the run was told to end, and died: {cause}\n")
@@ -148,9 +159,11 @@ def _tell(writer: int, text: str) -> None:
     os.write(writer, text.encode("utf-8", "replace")[:4096])
 
 
-def _told(reader: int) -> str:
+def _told(reader: int) -> tuple[str, bool]:
+    """What the child said, and whether it came to an end of its own, well or not."""
     with os.fdopen(reader, "rb") as pipe:
-        return pipe.read().decode("utf-8", "replace").strip()
+        text = pipe.read()
+    return text.removesuffix(_ENDED).decode("utf-8", "replace").strip(), text.endswith(_ENDED)
 
 
 def _name_of(code: int) -> str:

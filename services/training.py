@@ -130,8 +130,14 @@ async def _run_to_its_end(
         await run_session(
             prepared.recipe, prepared.prompts, opened.house, control, disk, api_address=address, export_to=export_to
         )
-    except (UserError, CheckpointError):
-        raise
+    except (UserError, CheckpointError) as error:
+        if attempt.number == 0:
+            raise
+        # What its user got right once is no mistake of the user's now: the run ends with both causes.
+        cause = f"the run could not go on: {error}; the process before it ended: {attempt.cause}"
+        failure = Failure(role="orchestrator", cause=cause)
+        await _say_last(control, _event(Happening.FAILED.value, cause, RunState.FAILED, failure))
+        return RunState.FAILED
     except (RunCancelled, asyncio.CancelledError) as error:
         reason = str(error) or "interrupted"
         await _say_last(control, _event(Happening.CANCELLED.value, f"Cancelled: {reason}", RunState.CANCELLED))

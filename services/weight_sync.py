@@ -148,12 +148,13 @@ class WeightSync:
         policy_version: int,
         engines: Sequence[RolloutPort],
         *,
-        on_live: Callable[[tuple[str, ...]], None] | None = None,
+        on_live: Callable[[tuple[str, ...], tuple[LeftOut, ...]], None] | None = None,
     ) -> SyncResult:
         """Make the learner's weights, which are those of `policy_version`, live on these engines.
 
         Args:
-            on_live: told which engines serve the version as soon as they do, before they are asked for the canary.
+            on_live: told which engines serve the version as soon as they do, before they are asked for the canary, and
+                which do not and must get no work.
         Raises:
             RunFailed: the learner failed or was too slow; every engine is un-paused and serves what it verified.
         """
@@ -165,8 +166,10 @@ class WeightSync:
             while sync.behind:
                 self._enter(sync, SyncPhase.PROPOSE)
                 await self._attempt(sync)
+            if sync.to_release:
+                await self._abort(sync, tuple(sync.to_release))
             if sync.ports and on_live is not None:
-                on_live(tuple(sync.ports))
+                on_live(tuple(sync.ports), tuple(sync.left_out))
             if sync.ports and self._canary is not None:
                 difference = await self._compare(sync, self._canary)
             if sync.to_release:

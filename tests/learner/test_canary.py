@@ -55,6 +55,11 @@ def off_by(answer: CanaryAnswer, position: int, nats: float) -> CanaryAnswer:
     return replace(answer, behavior_logprobs=logprobs)
 
 
+def test_a_difference_that_is_no_number_is_not_hidden_by_one_that_is(learner: Learner, policy_path: str) -> None:
+    first, second = (answer_of(policy_path, response) for response in RESPONSES)
+    assert np.isnan(learner.score_canary((first, off_by(second, 0, np.nan))))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_engines_that_hold_the_policy_differ_by_rounding(
     learner: Learner, policy_path: str, temperature: float

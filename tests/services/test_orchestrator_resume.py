@@ -195,6 +195,21 @@ async def test_an_engine_that_is_started_again_while_others_end_a_sync_gets_no_w
     assert first.calls.count("restart") == 1 and max(run.learner.staleness) == 1
 
 
+async def test_an_engine_that_did_not_take_a_version_gets_no_work_while_the_others_answer_the_canary() -> None:
+    run = make_run(groups_per_step=2, num_steps=3, num_workers=2, with_canary=True)
+    held = asyncio.Event()
+    run.workers[0].script["canary"] = [held]
+    run.workers[1].script["commit_weights"] = [RoleDied(role="rollout", cause="its process ended")]
+    task = run.begin()
+    await settle()
+    # Slots are free already, and both go to the engine that has the version.
+    assert run.sync.phase is SyncPhase.CANARY
+    assert [each.group_id for each in run.workers[0].requests[-2:]] == list(group_ids(2, 3))
+    held.set()
+    await task
+    assert run.learner.staleness == [0] * 6
+
+
 async def test_a_group_whose_arrays_are_lost_with_a_node_is_generated_again_as_the_same_group() -> None:
     run = make_run(groups_per_step=1, num_steps=1, num_workers=2)
     run.shapers[0].script["shape"] = [GroupLost(role="shaping", cause="its arrays are lost", group_id=group_ids(0)[0])]
@@ -223,6 +238,13 @@ async def test_groups_go_on_being_sampled_while_a_checkpoint_is_written() -> Non
     held.set()
     await task
     assert [each.snapshot.version for each in run.store.checkpoints] == [1, 2]
+
+
+async def test_a_canary_that_is_no_number_raises_an_alarm() -> None:
+    run = make_run(groups_per_step=1, num_steps=1, with_canary=True)
+    run.workers[0].canary_error_nats = float("nan")
+    await run.finish()
+    assert len(run.control.events("canary_alarm")) == 1
 
 
 async def test_a_canary_far_from_the_learner_raises_an_alarm() -> None:

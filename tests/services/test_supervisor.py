@@ -59,6 +59,18 @@ def test_a_killed_run_goes_on_in_another_process_that_knows_why() -> None:
     ]
 
 
+def test_a_run_whose_process_a_library_ended_goes_on() -> None:
+    code, out, err = finish(begin("print(attempt.cause, flush=True); attempt.number or os._exit(1); return 0"))
+    assert (code, out.splitlines()) == (0, ["", "its process ended by exit code 1"])
+    assert "goes on from its last checkpoint" in err
+
+
+def test_a_run_that_raises_is_not_run_again() -> None:
+    code, out, err = finish(begin("print('ran', flush=True); raise ValueError('a bug')"))
+    assert (code, out) == (1, "ran\n")
+    assert "ValueError: a bug" in err
+
+
 def test_a_run_says_why_it_wants_to_go_on() -> None:
     body = """
         if attempt.number == 0:

@@ -60,12 +60,14 @@ def make_run(
     max_buffered_groups: int | None = None,
     num_workers: int = 1,
     num_shapers: int = 1,
+    workers: list[FakeRollout] | None = None,
     shapers: list[FakeShaping] | None = None,
     num_held_out: int = 0,
     evaluate_every: int = 0,
     group_attempts: int = 2,
     group_seconds: float = 20.0,
     step_seconds: float = 20.0,
+    evaluation_seconds: float = 20.0,
     mini_batch_groups: int = 0,
     num_epochs: int = 1,
     factory: GroupFactory | None = None,
@@ -78,7 +80,7 @@ def make_run(
 ) -> FakeRun:
     clock = Clock()
     learner, control = FakeLearner(clock=clock), FakeControl()
-    workers = [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
+    workers = workers or [FakeRollout(f"rollout-{index}", clock=clock) for index in range(num_workers)]
     shapers = shapers or [FakeShaping(f"shaping-{index}", clock=clock) for index in range(num_shapers)]
     sync = _sync(learner, clock, with_canary)
     store = store or FakeStore()
@@ -101,7 +103,7 @@ def make_run(
         factory=factory or make_factory(),
         rollout=workers,
         shaping=shapers,
-        evaluator=_evaluator(num_held_out, clock) if num_held_out else None,
+        evaluator=_evaluator(num_held_out, clock, evaluation_seconds) if num_held_out else None,
         resumed=resumed,
         **shared,
     )
@@ -117,13 +119,13 @@ def _pool(call_seconds: float, attempts: int) -> PoolConfig:
     return PoolConfig(call_seconds=call_seconds, start_seconds=20.0, heartbeat_seconds=20.0, attempts=attempts)
 
 
-def _evaluator(num_held_out: int, clock: Clock) -> Evaluator:
+def _evaluator(num_held_out: int, clock: Clock, deadline_seconds: float) -> Evaluator:
     return Evaluator(
         prompts=make_prompts(num_held_out),
         renderer=make_renderer(),
         sampling=Sampling(max_response_tokens=8),
         seed=0,
-        deadline_seconds=20.0,
+        deadline_seconds=deadline_seconds,
         clock=clock,
     )
 
