@@ -2,7 +2,8 @@
 
 `over_trl`, `over_trl_sync`: samples per second of `lessrl train`, asynchronous and synchronous, over those of TRL's
 GRPOTrainer. Same policy, problems in the same order, samples per step, length limit, loss, optimizer, precision and
-cores; LESS stays on. TRL gets the number of threads and of micro-batches with which it was fastest here.
+cores; plain torch trains on both sides; LESS stays on. TRL gets the number of threads and of micro-batches with which
+it was fastest here.
 `async_efficiency_real`: max(generation, training) + sync, each as long as in synchronous steps, over the step time of
 an asynchronous run; one thread samples and one trains.
 All runs of a comparison live at once on two cores and work in turns; a figure is the median over pairs of turns.
@@ -53,6 +54,9 @@ COMMON = {
 SYNCHRONOUS = {"run.max_staleness": 0}
 ASYNCHRONOUS = {"run.max_staleness": 1}
 ONE_CORE_EACH = {"learner.num_ranks": 1}
+ONE_PROCESS = {"learner.engine": "torch", "learner.num_ranks": 1}
+"""TRL's own kind of learner."""
+BOTH_CORES = {"cluster.learner.num_threads": NUM_CORES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +174,8 @@ def measure_trl(options: TrlOptions, *, num_turns: int) -> tuple[dict[str, float
     install_trl(options)
     starters = {
         "trl": partial(start_trl, options=options),
-        "synchronous": partial(start_ours, settings=SYNCHRONOUS),
-        "asynchronous": partial(start_ours, settings=ASYNCHRONOUS),
+        "synchronous": partial(start_ours, settings=ONE_PROCESS | BOTH_CORES | SYNCHRONOUS),
+        "asynchronous": partial(start_ours, settings=ONE_PROCESS | ASYNCHRONOUS),
     }
     with tempfile.TemporaryDirectory() as folder:
         seconds = compare(starters, Path(folder), num_turns=num_turns)
