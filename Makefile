@@ -36,7 +36,7 @@ slow: install
 	$(BIN)/python -m pytest -q -m slow
 
 bench: install
-	@set -e; for each in shaping verdicts learner planning admission rollout loop; do $(BIN)/python -m tests.benchmarks.$$each $(ARGS); done
+	@set -e; for each in shaping verdicts learner planning admission rollout loop pauses; do $(BIN)/python -m tests.benchmarks.$$each $(ARGS); done
 
 # Pins without hosts or paths. Give the folder of a CPU torch wheel as WHEELS, or PyTorch's CPU index to uv.
 requirements: install

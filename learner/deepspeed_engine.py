@@ -146,6 +146,10 @@ class DeepSpeedEngine(ScoringEngine):
             group["lr"] = learning_rate
         self._engine.step()
 
+    def limit_grad_norm(self, max_grad_norm: float) -> None:
+        # DeepSpeed 0.19.8 reads its option once, into this attribute of its ZeRO-3 optimizer.
+        self._engine.optimizer.clip_grad = max_grad_norm
+
     def discard_gradient(self) -> None:
         self._engine.optimizer.zero_grad()
 

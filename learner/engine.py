@@ -58,6 +58,10 @@ class TrainEngine(Protocol):
         """Clip by global norm, take one optimizer step, forget the gradient."""
         ...
 
+    def limit_grad_norm(self, max_grad_norm: float) -> None:
+        """Clip to another global norm from the next update on; 0 clips nothing."""
+        ...
+
     def discard_gradient(self) -> None: ...
 
     def gather_objects(self, value: T) -> list[T]:

@@ -6,6 +6,7 @@ method is collective: all ranks call it with the same arguments, except for the 
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,9 +25,10 @@ from learner.weight_sender import WeightSender, open_sender
 from learner.weights import bucket_layout
 from learner.work import LearnerInfo, StepWork
 from shaping.bucket_header import BucketHeader, transfer_headers
-from shaping.errors import ChannelBroken, RunFailed
+from shaping.errors import ChannelBroken, RecipeError, RunFailed
 from shaping.memory_channel import MemoryChannel
 from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
+from shaping.schedules.base import Schedule
 from shaping.scheduling import schedule_of
 from shaping.stored_files import StoredFile
 from shaping.training import CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
@@ -57,7 +59,7 @@ class Learner:
         self._rank = rank
         self._weight_timeout_s = weight_timeout_s
         self._updater = Updater(engine, build_objective(config), config.layout)
-        self._learning_rate = schedule_of(config.optimizer.learning_rate, "learner.optimizer.learning_rate")
+        self._learning_rate = _learning_rate(config)
         self._sender: WeightSender | None = None
         # That the last step made; None before the first one, when what was loaded is not of a step of this process.
         self._policy_version: int | None = None
@@ -106,6 +108,18 @@ class Learner:
         metrics.append({f"learner_{name}_s": Max(seconds) for name, seconds in clock.seconds.items()})
         merged = merge_metrics(self._engine.gather_objects(merge_metrics(metrics)))
         return _result(work, len(work.mini_batches), metrics=metric_values(merged))
+
+    def configure(self, config: LearnerConfig) -> None:
+        """Go on with other options of the objective, another learning rate or gradient norm, from the next step on.
+
+        Raises:
+            RecipeError: something else differs, or an option cannot be; nothing has changed then.
+        """
+        _check_configurable(self._config, config)
+        objective, learning_rate = build_objective(config), _learning_rate(config)
+        self._engine.limit_grad_norm(config.optimizer.max_grad_norm)
+        self._updater = Updater(self._engine, objective, config.layout)
+        self._config, self._learning_rate = config, learning_rate
 
     def weight_layout(self) -> WeightLayout:
         """The buckets in which weights travel; the same on every rank and for the whole run."""
@@ -214,6 +228,34 @@ class Learner:
         """Leave the group. Harmless when repeated."""
         self._leave_channel()
         self._engine.close()
+
+
+def _learning_rate(config: LearnerConfig) -> Schedule:
+    return schedule_of(config.optimizer.learning_rate, "learner.optimizer.learning_rate")
+
+
+def _check_configurable(now: LearnerConfig, wanted: LearnerConfig) -> None:
+    """Refuse what a learner is built with; its objective and the size of its updates are all that it can change."""
+    reachable = replace(
+        now,
+        loss=wanted.loss,
+        token_plans=wanted.token_plans,
+        regularisers=wanted.regularisers,
+        correction=wanted.correction,
+        kl=wanted.kl,
+        optimizer=replace(
+            now.optimizer,
+            learning_rate=wanted.optimizer.learning_rate,
+            max_grad_norm=wanted.optimizer.max_grad_norm,
+        ),
+    )
+    if reachable != wanted:
+        raise RecipeError("a learner that trains can change its objective, learning rate and gradient norm alone")
+    if wanted.kl.coefficient and not now.kl.coefficient:
+        raise RecipeError(
+            f"learner.kl.coefficient must stay 0 where the learner began with 0, got {wanted.kl.coefficient:g}: no "
+            "reference model is loaded (learner.kl.coefficient)"
+        )
 
 
 def _result(

@@ -30,6 +30,7 @@ class TorchEngine(ScoringEngine):
         self._config = config
         self._model_path = model_path
         self._seed = seed
+        self._max_grad_norm = config.optimizer.max_grad_norm
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def start(self) -> str:
@@ -69,12 +70,15 @@ class TorchEngine(ScoringEngine):
         return float(torch.stack(norms).norm())
 
     def update(self, learning_rate: float) -> None:
-        if self._config.optimizer.max_grad_norm > 0:
-            torch.nn.utils.clip_grad_norm_(self._policy.parameters(), self._config.optimizer.max_grad_norm)
+        if self._max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(self._policy.parameters(), self._max_grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
         self.discard_gradient()
+
+    def limit_grad_norm(self, max_grad_norm: float) -> None:
+        self._max_grad_norm = max_grad_norm
 
     def discard_gradient(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)

@@ -19,6 +19,7 @@ of the version the group started with. (The admission rule of AReaL, arXiv:2505.
 what is finished first, where a slow group is overtaken by groups admitted later and exceeds the bound.)
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,6 +129,31 @@ class GroupBuffer(Generic[T]):
         self._keep_rate = self._new_keep_rate()
         self._notices: list[Notice] = []
 
+    def resize(self, config: BufferConfig) -> None:
+        """Go on with other sizes. Groups that are more than these allow are kept, and none is admitted meanwhile.
+
+        Raises:
+            RecipeError: another size of step, or fewer steps than groups were admitted for; nothing has changed then.
+        """
+        groups = self._config.groups_per_step
+        if config.groups_per_step != groups:
+            raise RecipeError(f"groups_per_step must stay {groups}, got {config.groups_per_step} ({_WHERE})")
+        admitted = math.ceil(self._num_charged / groups)
+        begun = max(admitted, self._version + (self._taken is not None))
+        if config.num_steps < begun:
+            raise RecipeError(
+                f"run.steps must be >= {begun}, got {config.num_steps}: groups of that step are under way (run.steps)"
+            )
+        self._config = config
+        self._keep_rate.allow(config.max_attempts_per_step)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Most groups that may wait shaped, and most that may be in flight."""
+        config = self._config
+        most = (config.max_staleness + 1) * config.groups_per_step
+        return config.max_buffered_groups, min(most, config.max_buffered_groups)
+
     @property
     def num_in_flight(self) -> int:
         return len(self._in_flight)
@@ -152,7 +178,7 @@ class GroupBuffer(Generic[T]):
 
     def can_admit(self) -> bool:
         """Whether one more group may start now."""
-        has_slot = len(self._in_flight) + self._num_accepted < self._bound()
+        has_slot = self._num_charged < self._bound()
         has_room = len(self._in_flight) + self.num_buffered < self._config.max_buffered_groups
         return has_slot and has_room and not self._attempts_are_spent()
 
@@ -256,6 +282,7 @@ class GroupBuffer(Generic[T]):
             "taken": None if self._taken is None else list(self._taken),
             "dropped": {reason.value: count for reason, count in self._dropped.items()},
             "keep_rate": self._keep_rate.state(),
+            "num_over": max(0, self._num_charged - self._bound()),
         }
 
     def restore(self, state: Mapping[str, object], items: Mapping[int, T]) -> None:
@@ -282,12 +309,17 @@ class GroupBuffer(Generic[T]):
         self._notices = []
         self._border, self._ready, self._early = 0, deque(), dict(items)
         self._move_border()
-        charged = len(self._in_flight) + self._num_accepted
-        if charged > self._bound():
+        # More than the bound only where it was lowered while they were under way.
+        charged = self._num_charged
+        if charged > self._bound() + saved_int(state, "num_over", _WHERE):
             raise RecipeError(
                 f"groups of {charged} slots were admitted, and the run has {self._bound()} at step {self._version}: "
                 f"resume with run.max_staleness and run.steps at least as they were ({_WHERE})"
             )
+
+    @property
+    def _num_charged(self) -> int:
+        return len(self._in_flight) + self._num_accepted
 
     def _new_keep_rate(self) -> KeepRate:
         config = self._config

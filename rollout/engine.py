@@ -4,11 +4,22 @@ Data flows in as token ids and out as rollouts. An engine knows nothing of group
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from shaping.checks import IntArray
 from shaping.records import Rollout, Sampling
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
+
+NO_VERSION = -1
+"""What an engine serves whose weights were given back and have not come again: nothing."""
+
+
+class EngineMemory(StrEnum):
+    """What an engine can give back while nothing is under way. Weights are given back with the KV cache."""
+
+    KV_CACHE = "kv_cache"
+    ROLLOUT_WEIGHTS = "rollout_weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +33,7 @@ class EngineInfo:
             in nats.
         num_workers: processes that receive weights (tensor parallel size).
         description: one line for logs, with the library's version and model runner.
+        can_release: what it can give back, see `Engine.release`.
     """
 
     vocab_size: int
@@ -30,6 +42,7 @@ class EngineInfo:
     max_entropy_error: float
     num_workers: int
     description: str
+    can_release: tuple[EngineMemory, ...] = ()
 
 
 class Engine(Protocol):
@@ -49,14 +62,44 @@ class Engine(Protocol):
     async def generate(
         self, *, prompt_ids: IntArray, hint_ids: IntArray, num_rollouts: int, sampling: Sampling, seed: int
     ) -> tuple[Rollout, ...]:
-        """Sample `num_rollouts` continuations of prompt + hint; rollout i has its own stream derived from `seed`."""
+        """Sample `num_rollouts` continuations of prompt + hint; rollout i has its own stream derived from `seed`.
+
+        Raises:
+            RolloutAborted: `abort` was called meanwhile.
+        """
         ...
 
     async def pause(self) -> None:
-        """Finish nothing, start nothing: requests under way are held at a token border."""
+        """For a weight sync: finish nothing, start nothing; requests under way are held at a token border."""
         ...
 
-    async def resume(self) -> None: ...
+    async def resume(self) -> None:
+        """End `pause`, and nothing else: requests that the user froze stay so."""
+        ...
+
+    async def freeze(self) -> None:
+        """For the user: hold requests at a token border, until `thaw`; a weight sync may come and go meanwhile."""
+        ...
+
+    async def thaw(self) -> None:
+        """End `freeze`: every request goes on at its next token. Harmless without one."""
+        ...
+
+    async def abort(self) -> None:
+        """Give up every request under way, frozen ones too; later ones are served, or held where requests are."""
+        ...
+
+    async def release(self, memory: EngineMemory) -> None:
+        """Give memory back, with all that comes before it; no request may be under way. Twice is once.
+
+        Raises:
+            EngineRefused: not among `EngineInfo.can_release`, or a request is under way.
+        """
+        ...
+
+    async def wake(self, memory: EngineMemory) -> None:
+        """Take memory again: first weights, which hold nothing before the next commit, then the KV cache."""
+        ...
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         """Join a weight channel, at the same time as its other ends; an earlier channel is left.

@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from rollout.adapter import StartingWeights, whole_weights
 from rollout.bucket_stream import BucketReceiver, check_newer
-from rollout.engine import Engine, EngineInfo
+from rollout.engine import NO_VERSION, Engine, EngineInfo, EngineMemory
 from rollout.engines import EngineSettings
 from rollout.hf_sampling import DecodeSession
 from rollout.model_files import end_token_ids
 from rollout.process_group_receiver import ProcessGroupReceiver
 from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
+from rollout.request_gate import Owner, RequestGate
 from rollout.tokenizer import load_tokenizer
 from rollout.weight_checks import check_layout, check_manifest
 from rollout.weight_staging import StagedWeights, receive_all
@@ -50,8 +51,7 @@ class HfEngine:
         self._limits: EngineLimits | None = None
         self._sessions: set[DecodeSession] = set()
         self._model_lock = asyncio.Lock()
-        self._running = asyncio.Event()
-        self._running.set()
+        self._gate = RequestGate()
         self._receiver: BucketReceiver | None = None
         self._staged: StagedWeights | None = None
         self._transfer = object()
@@ -84,6 +84,7 @@ class HfEngine:
             max_entropy_error=proof.max_entropy_error,
             num_workers=1,
             description=f"transformers {transformers.__version__}, in process, {self._settings.config.dtype}",
+            can_release=tuple(EngineMemory),
         )
 
     async def generate(
@@ -93,8 +94,11 @@ class HfEngine:
 
         Raises:
             RecordError: a request this engine cannot take.
-            RunFailed: the engine is not running.
+            RunFailed: the engine is not running, or has no weights.
+            RolloutAborted: it was given up.
         """
+        if self._policy_version == NO_VERSION:
+            raise RunFailed(role="rollout", cause="the hf engine gave its weights back, and none have come since")
         return await self._decode(
             prompt_ids=prompt_ids,
             hint_ids=hint_ids,
@@ -105,12 +109,40 @@ class HfEngine:
         )
 
     async def pause(self) -> None:
-        self._running.clear()
-        async with self._model_lock:
-            pass
+        await self._hold(Owner.WEIGHTS)
 
     async def resume(self) -> None:
-        self._running.set()
+        self._gate.let_go(Owner.WEIGHTS)
+
+    async def freeze(self) -> None:
+        await self._hold(Owner.USER)
+
+    async def thaw(self) -> None:
+        self._gate.let_go(Owner.USER)
+
+    async def abort(self) -> None:
+        self._gate.abort()
+
+    async def release(self, memory: EngineMemory) -> None:
+        """The KV cache is each request's own and gone with it; weights are dropped with the whole module.
+
+        Raises:
+            EngineRefused: a request is under way.
+        """
+        if self._gate.num_requests:
+            raise EngineRefused(
+                f"memory is given back with no request under way, found {self._gate.num_requests} (hf engine)"
+            )
+        await self._hold(Owner.MEMORY)
+        if memory is EngineMemory.ROLLOUT_WEIGHTS:
+            self._model, self._staged, self._policy_version = None, None, NO_VERSION
+
+    async def wake(self, memory: EngineMemory) -> None:
+        """Weights: a module as at start, which must be given a version before it serves."""
+        if memory is EngineMemory.KV_CACHE:
+            self._gate.let_go(Owner.MEMORY)
+        elif self._model is None:
+            await asyncio.to_thread(self._load)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         """Join a weight channel, in memory or a gloo process group; an earlier one is left.
@@ -210,8 +242,14 @@ class HfEngine:
     async def close(self) -> None:
         self._leave_channel()
         self._model = None
-        # Requests that a pause holds would otherwise wait for ever; they end at their next step.
-        self._running.set()
+        # Requests that are held would otherwise wait for ever; they end at their next step.
+        self._gate.open_for_good()
+
+    async def _hold(self, owner: Owner) -> None:
+        """Until no step is under way."""
+        self._gate.hold(owner)
+        async with self._model_lock:
+            pass
 
     def _leave_channel(self) -> None:
         receiver, self._receiver = self._receiver, None
@@ -268,11 +306,14 @@ class HfEngine:
         )
         self._sessions.add(session)
         try:
-            while not session.is_finished:
-                await self._running.wait()
-                async with self._model_lock:
-                    self._loaded()
-                    await asyncio.to_thread(session.step, self._policy_version)
+            with self._gate.request() as request:
+                while not session.is_finished:
+                    await request.until_open()
+                    async with self._model_lock:
+                        # Held while it waited for the lock: nothing may be sampled any more.
+                        if self._gate.is_open:
+                            self._loaded()
+                            await asyncio.to_thread(session.step, self._policy_version)
         finally:
             self._sessions.discard(session)
         return session.rollouts()

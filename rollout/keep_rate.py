@@ -40,6 +40,10 @@ class KeepRate:
         self._num_unchecked = 0
         self._is_short = False
 
+    def allow(self, max_attempts: int) -> None:
+        """Warn by another number of attempts from the next check on."""
+        self._max_attempts = max_attempts
+
     @property
     def value(self) -> float | None:
         """The estimate; None before the first group has ended."""

@@ -63,6 +63,10 @@ class GroupFactory:
         self._sampling_at = sampling_at
         self._seed = seed
 
+    def resample(self, sampling_at: Callable[[int], Sampling]) -> None:
+        """Sample otherwise from the next round on."""
+        self._sampling_at = sampling_at
+
     @property
     def scores_rounds(self) -> bool:
         """Whether each round's rewards must be known before the group can go on."""

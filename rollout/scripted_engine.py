@@ -6,17 +6,19 @@ received and checksummed for real; they change nothing but the version. No torch
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
 
 from rollout.bucket_stream import check_newer, received_buckets
-from rollout.engine import Engine, EngineInfo
+from rollout.engine import NO_VERSION, Engine, EngineInfo, EngineMemory
 from rollout.engines import EngineSettings
 from rollout.request_checks import EngineLimits, stream_seed
+from rollout.request_gate import Owner, RequestGate
 from rollout.weight_checks import check_manifest
 from shaping.checks import IntArray
 from shaping.errors import DataError, EngineRefused, RunFailed
@@ -39,7 +41,7 @@ class Script:
     texts: tuple[str, ...] = ()
     max_tokens: int = 16
     fails_at: frozenset[int] = frozenset()
-    before_answer: Callable[[int], Awaitable[None]] | None = None
+    before_answer: Callable[[int], Coroutine[Any, Any, None]] | None = None
 
 
 def build(settings: EngineSettings) -> Engine:
@@ -81,8 +83,7 @@ class ScriptedEngine:
             entropy_source=settings.sampling.entropy_source,
         )
         self._is_open = False
-        self._running = asyncio.Event()
-        self._running.set()
+        self._gate = RequestGate()
         self._receiver: MemoryReceiver | None = None
         self._staged: _Staged | None = None
         self.calls = Calls()
@@ -101,6 +102,7 @@ class ScriptedEngine:
             max_entropy_error=0.0,
             num_workers=1,
             description="scripted",
+            can_release=tuple(EngineMemory),
         )
 
     async def generate(
@@ -110,17 +112,21 @@ class ScriptedEngine:
 
         Raises:
             RecordError: a request that a real engine could not take.
-            RunFailed: the engine is closed, or the script says so.
+            RunFailed: the engine is closed or has no weights, or the script says so.
+            RolloutAborted: it was given up.
         """
         self._check_open()
+        if self._policy_version == NO_VERSION:
+            raise RunFailed(role="rollout", cause="the scripted engine gave its weights back, and none have come since")
         budget = self._limits.response_budget(
             prompt_ids=prompt_ids, hint_ids=hint_ids, num_rollouts=num_rollouts, sampling=sampling
         )
         ordinal = self.calls.num_generate
         self.calls.num_generate += 1
-        if self._script.before_answer is not None:
-            await self._script.before_answer(ordinal)
-        await self._running.wait()
+        with self._gate.request() as request:
+            if self._script.before_answer is not None:
+                await request.unless_aborted(self._script.before_answer(ordinal))
+            await request.until_open()
         self._check_open()
         if ordinal in self._script.fails_at:
             raise RunFailed(role="rollout", cause=f"the script fails generate call {ordinal}")
@@ -132,11 +138,43 @@ class ScriptedEngine:
 
     async def pause(self) -> None:
         self.calls.events.append("pause")
-        self._running.clear()
+        self._gate.hold(Owner.WEIGHTS)
 
     async def resume(self) -> None:
         self.calls.events.append("resume")
-        self._running.set()
+        self._gate.let_go(Owner.WEIGHTS)
+
+    async def freeze(self) -> None:
+        self.calls.events.append("freeze")
+        self._gate.hold(Owner.USER)
+
+    async def thaw(self) -> None:
+        self.calls.events.append("thaw")
+        self._gate.let_go(Owner.USER)
+
+    async def abort(self) -> None:
+        self.calls.events.append("abort")
+        self._gate.abort()
+
+    async def release(self, memory: EngineMemory) -> None:
+        """There is no memory; without weights it has no version.
+
+        Raises:
+            EngineRefused: a request is under way.
+        """
+        if self._gate.num_requests:
+            raise EngineRefused(
+                f"memory is given back with no request under way, found {self._gate.num_requests} (scripted engine)"
+            )
+        self.calls.events.append(f"release {memory}")
+        self._gate.hold(Owner.MEMORY)
+        if memory is EngineMemory.ROLLOUT_WEIGHTS:
+            self._staged, self._policy_version = None, NO_VERSION
+
+    async def wake(self, memory: EngineMemory) -> None:
+        self.calls.events.append(f"wake {memory}")
+        if memory is EngineMemory.KV_CACHE:
+            self._gate.let_go(Owner.MEMORY)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         """Join a meeting of the memory channel; an earlier one is left.
@@ -184,7 +222,7 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         self._is_open = False
-        self._running.set()
+        self._gate.open_for_good()
         self.calls.events.append("close")
 
     def _check_open(self) -> None:

@@ -7,7 +7,6 @@ refuses another version, and proves at start that what the sampler reports is ri
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,19 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from rollout.bucket_stream import check_newer
-from rollout.engine import Engine, EngineInfo
+from rollout.engine import NO_VERSION, Engine, EngineInfo, EngineMemory
 from rollout.engines import EngineSettings
 from rollout.model_files import parameter_shapes
 from rollout.proof import ProofResult, prove
 from rollout.request_checks import EngineLimits
+from rollout.request_gate import Owner
 from rollout.tokenizer import load_tokenizer
 from rollout.vllm_models import import_model_classes
+from rollout.vllm_scheduling import Scheduling, of_vllm, releasable
 from rollout.vllm_terms import engine_arguments, full_logprobs, one_line, sampling_parameters, to_rollout
 from rollout.weight_checks import check_layout, check_manifest, layout_to_plain
 from shaping.checks import IntArray
-from shaping.errors import ChannelBroken, EngineRefused, RunFailed
+from shaping.errors import ChannelBroken, EngineRefused, RolloutAborted, RunFailed
 from shaping.records import EntropySource, Rollout, Sampling
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
@@ -60,12 +61,12 @@ class VllmEngine:
         self._limits: EngineLimits | None = None
         self._request_ids = itertools.count()
         self._requests: set[asyncio.Future[RequestOutput | None]] = set()
+        self._aborted: set[asyncio.Future[RequestOutput | None]] = set()
         self._parameter_shapes: dict[str, tuple[int, ...]] = {}
         self._transfer = object()
         self._staged_layout: WeightLayout | None = None
         self._staged_checksums: tuple[tuple[str, ...], ...] = ()
-        self._is_paused = False
-        self._is_loading = False
+        self._scheduling = Scheduling()
         self._failure = ""
 
     @property
@@ -100,7 +101,7 @@ class VllmEngine:
                 max_model_tokens=llm.model_config.max_model_len,
                 entropy_source=self._settings.sampling.entropy_source,
             )
-            await _vllm(llm.update_weight_version(str(self._policy_version)))
+            await of_vllm(llm.update_weight_version(str(self._policy_version)))
             proof, runner = await self._prove()
         except BaseException:
             await self.close()
@@ -112,6 +113,7 @@ class VllmEngine:
             max_entropy_error=proof.max_entropy_error,
             num_workers=self._settings.config.tensor_parallel_size,
             description=f"vLLM {vllm.__version__}, {runner} model runner, {self._settings.config.dtype}",
+            can_release=releasable(),
         )
 
     async def generate(
@@ -121,8 +123,11 @@ class VllmEngine:
 
         Raises:
             RecordError: a request this engine cannot take.
-            RunFailed: vLLM died or gave the request up.
+            RunFailed: vLLM died or gave the request up, or it has no weights.
+            RolloutAborted: it was given up.
         """
+        if self._policy_version == NO_VERSION:
+            raise RunFailed(role="rollout", cause="the vLLM engine gave its weights back, and none have come since")
         budget = self._started_limits().response_budget(
             prompt_ids=prompt_ids, hint_ids=hint_ids, num_rollouts=num_rollouts, sampling=sampling
         )
@@ -133,14 +138,42 @@ class VllmEngine:
         )
 
     async def pause(self) -> None:
-        self._is_paused = True
-        await _vllm(self._started().pause_generation(mode="keep", clear_cache=False))
+        await self._scheduling.hold(self._started(), Owner.WEIGHTS)
 
     async def resume(self) -> None:
-        """End a pause. A commit under way keeps its own: half-loaded weights may not be sampled from."""
-        self._is_paused = False
-        if not self._is_loading:
-            await _vllm(self._started().resume_generation())
+        await self._scheduling.let_go(self._started(), Owner.WEIGHTS)
+
+    async def freeze(self) -> None:
+        await self._scheduling.hold(self._started(), Owner.USER)
+
+    async def thaw(self) -> None:
+        await self._scheduling.let_go(self._started(), Owner.USER)
+
+    async def abort(self) -> None:
+        """Returns once vLLM knows it: what is frozen does not go on afterwards."""
+        self._started()
+        given_up = tuple(self._requests)
+        self._aborted.update(given_up)
+        for each in given_up:
+            each.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+
+    async def release(self, memory: EngineMemory) -> None:
+        """Through vLLM's sleep mode, which needs a GPU.
+
+        Raises:
+            EngineRefused: no GPU, or a request is under way.
+        """
+        llm = self._started()
+        if self._requests:
+            raise EngineRefused(f"memory is given back with no request under way, found {len(self._requests)} (vLLM)")
+        await self.discard_staged_weights()
+        await self._scheduling.release(llm, memory)
+        if memory is EngineMemory.ROLLOUT_WEIGHTS:
+            self._policy_version = NO_VERSION
+
+    async def wake(self, memory: EngineMemory) -> None:
+        await self._scheduling.wake(self._started(), memory)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         """Join a weight channel, every worker process with a rank of its own; an earlier one is left.
@@ -209,12 +242,7 @@ class VllmEngine:
         llm = self._started()
         await self.verify_weights(manifest)
         self._staged_layout, self._staged_checksums = None, ()
-        self._is_loading = True
-        try:
-            await _vllm(llm.pause_generation(mode="keep", clear_cache=True))
-        except BaseException:
-            await self._resume_unless_paused(llm)
-            raise
+        await self._scheduling.begin_load(llm)
         try:
             await llm.start_weight_update()
             await llm.update_weights(WeightTransferUpdateRequest())
@@ -225,7 +253,7 @@ class VllmEngine:
             await self.close()
             raise RunFailed(role="rollout", cause=self._failure) from error
         self._policy_version = manifest.policy_version
-        await self._resume_unless_paused(llm)
+        await self._scheduling.end_load(llm)
 
     async def discard_staged_weights(self) -> None:
         """Drop what is staged, and what a transfer under way will bring."""
@@ -246,12 +274,6 @@ class VllmEngine:
                 llm.output_handler.cancel()
             await asyncio.to_thread(llm.shutdown, timeout=SHUTDOWN_GRACE_S)
 
-    async def _resume_unless_paused(self, llm: AsyncLLM) -> None:
-        """End the pause of a commit; a pause that the caller asked for stays."""
-        self._is_loading = False
-        if not self._is_paused:
-            await _vllm(llm.resume_generation())
-
     def _started(self) -> AsyncLLM:
         if self._llm is None:
             raise RunFailed(role="rollout", cause=self._failure or "the vLLM engine is not running")
@@ -271,6 +293,8 @@ class VllmEngine:
             final = await work
         except asyncio.CancelledError:
             task = asyncio.current_task()
+            if work in self._aborted and not (task is not None and task.cancelling()):
+                raise RolloutAborted("a request for rollouts was given up: the run is being stopped") from None
             if self._llm is not None or (task is not None and task.cancelling()):
                 raise
             raise RunFailed(role="rollout", cause=self._failure or "the vLLM engine was closed") from None
@@ -280,6 +304,7 @@ class VllmEngine:
             ) from error
         finally:
             self._requests.discard(work)
+            self._aborted.discard(work)
         if final is None or not final.finished:
             raise RunFailed(role="rollout", cause="vLLM ended a request without an output")
         return final
@@ -293,7 +318,7 @@ class VllmEngine:
 
     async def _workers(self, method: str, **arguments: Any) -> list[Any]:
         """Ask every worker process; their answers by tensor-parallel rank."""
-        answers: list[Any] = await _vllm(self._started().collective_rpc(method, kwargs=arguments))
+        answers: list[Any] = await of_vllm(self._started().collective_rpc(method, kwargs=arguments))
         return answers
 
     async def _finished_transfer(self) -> list[dict[str, Any]]:
@@ -333,7 +358,7 @@ class VllmEngine:
         _check_refusals(await self._workers("lessrl_use_stock_logprobs", raw=False))
         answers = await self._workers("lessrl_add_entropies", raw=raw)
         _check_refusals([refusal for _, refusal in answers])
-        await _vllm(llm.reset_prefix_cache())
+        await of_vllm(llm.reset_prefix_cache())
         ours = (await self._finished(prompt, parameters)).outputs[0]
         rollout = to_rollout(ours, hint_ids=NO_HINT, sampling=sampling, tokenizer=self._tokenizer)
         result = await asyncio.to_thread(
@@ -346,19 +371,8 @@ class VllmEngine:
             sampling=sampling,
             max_error=self._settings.config.max_proof_error,
         )
-        await _vllm(llm.reset_prefix_cache())
+        await of_vllm(llm.reset_prefix_cache())
         return result, answers[0][0]
-
-
-async def _vllm(call: Awaitable[Any]) -> Any:
-    """A call across vLLM's process border, where every failure is the engine's.
-
-    Its exceptions stay here: whoever hears of the failure may not have vLLM to unpickle them.
-    """
-    try:
-        return await call
-    except Exception as error:
-        raise RunFailed(role="rollout", cause=f"vLLM failed: {one_line(error)}") from error
 
 
 def _check_refusals(refusals: list[str]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.outputs import CompletionOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from rollout.engines import EngineSettings
@@ -51,6 +52,8 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         max_num_seqs=config.max_num_seqs,
         tensor_parallel_size=config.tensor_parallel_size,
         enforce_eager=config.enforce_eager,
+        # What a paused run gives back, it gives back through this; vLLM refuses it without a GPU.
+        enable_sleep_mode=can_sleep(),
         logprobs_mode="processed_logprobs",
         max_logprobs=-1,
         worker_extension_cls=EXTENSION,
@@ -59,6 +62,11 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         use_tqdm_on_load=False,
         **memory,
     )
+
+
+def can_sleep() -> bool:
+    """Whether vLLM can give memory back here: on a CPU its calls for it do nothing."""
+    return torch.cuda.is_available() and bool(current_platform.is_sleep_mode_available())
 
 
 def sampling_parameters(sampling: Sampling, *, num_rollouts: int, budget: int, seed: int) -> SamplingParams:

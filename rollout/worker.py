@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rollout.engine import Engine, EngineInfo
+from rollout.engine import Engine, EngineInfo, EngineMemory
 from shaping.errors import RunFailed
 from shaping.records import GroupRequest, RolloutGroup, StopReason
 from shaping.training import CanaryAnswer, WeightChannel, WeightLayout, WeightManifest
@@ -80,6 +80,7 @@ class RolloutWorker:
         Raises:
             RecordError: the engine cannot take the request, or its answer breaks a rule of the records.
             RunFailed: the engine failed; carries the group.
+            RolloutAborted: it was given up.
         """
         if self._info is None:
             raise RunFailed(role="rollout", cause="the worker has not started", group_id=request.group_id)
@@ -123,6 +124,21 @@ class RolloutWorker:
 
     async def resume(self) -> None:
         await self._engine.resume()
+
+    async def freeze(self) -> None:
+        await self._engine.freeze()
+
+    async def thaw(self) -> None:
+        await self._engine.thaw()
+
+    async def abort(self) -> None:
+        await self._engine.abort()
+
+    async def release(self, memory: EngineMemory) -> None:
+        await self._engine.release(memory)
+
+    async def wake(self, memory: EngineMemory) -> None:
+        await self._engine.wake(memory)
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self._engine.connect_weights(channel)

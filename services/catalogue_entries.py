@@ -1,7 +1,7 @@
 """The metric catalogue: every number of a run, once, with its meaning. A metric exists in code and here, or nowhere."""
 
 from services.catalogue import Catalogue, Family, FamilyKind, MetricKind, StepMetric
-from services.reports import RunState
+from services.reports import PauseMode, RunState
 from services.sync_phases import SyncPhase
 from shaping.groups import DropReason, VerdictStatus
 from shaping.support import SegmentClass
@@ -212,12 +212,12 @@ FAMILIES = (
     Family("less_run_step", _GAUGE, "Finished learner steps"),
     Family("less_run_target_steps", _GAUGE, "Learner steps that the run will make"),
     Family("less_run_last_step_timestamp_seconds", _GAUGE, "When the last step was reported, seconds since 1970"),
-    Family("less_run_paused_seconds_total", _COUNTER, "Time spent paused", {"mode": ("drain",)}),
+    Family("less_run_paused_seconds_total", _COUNTER, "Time spent paused", {"mode": tuple(PauseMode)}),
     Family(
         "less_run_pauses_total",
         _COUNTER,
         "Pauses that a user asked for, by how they ended",
-        {"mode": ("drain",), "result": ("succeeded", "failed")},
+        {"mode": tuple(PauseMode), "result": ("succeeded", "failed")},
     ),
     Family("less_policy_version", _GAUGE, "Policy version that every engine serves"),
     Family(

@@ -1,4 +1,4 @@
-"""The actors of a run on a Ray cluster: placed together, started together, ended together."""
+"""The roles of a run as actors on a Ray cluster: placed together, started together, ended together."""
 
 import asyncio
 from functools import partial
@@ -12,19 +12,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from learner.deepspeed_env import worker_environment as learner_environment
 from rollout.vllm_env import worker_environment as rollout_environment
 from services.actors import HEARTBEAT
-from services.actors.control_actor import ControlActor
 from services.actors.learner_actor import LearnerActor
 from services.actors.rollout_actor import RolloutActor
 from services.actors.shaping_actor import ShapingActor
 from services.ray_connection import check_claims
-from services.ray_ports import RayControl, RayLearner, RayRollout, RayShaping, kill, result
+from services.ray_ports import RayLearner, RayRollout, RayShaping, kill
 from services.recipe import Recipe
 from services.recipe_sections import Resources
-from services.reports import RunDescription
 from services.run_dir import GROUPS_FILE
 from shaping.errors import UserError
-
-CONTROL_CONCURRENCY = 1000
 
 
 class RayHouse:
@@ -40,28 +36,9 @@ class RayHouse:
         self._logs = logs
         self._num_ranks = recipe.learner.num_ranks if with_learner else 0
         self._placement: PlacementGroup | None = None
-        self._control_actor: Any = None
         self.rollout: tuple[RayRollout, ...] = ()
         self.shaping: tuple[RayShaping, ...] = ()
         self.learner: RayLearner
-        self.control: RayControl
-
-    async def open_control(self, description: RunDescription) -> str:
-        """Start the control plane.
-
-        Returns:
-            Its address, http://host:port.
-        Raises:
-            UserError: the port is in use.
-        """
-        # Without a name: that of a killed process's actor stays taken for a moment, and the next one cannot wait.
-        options = {"num_cpus": 0, "max_concurrency": CONTROL_CONCURRENCY}
-        actor = ray.remote(ControlActor).options(**options).remote(description)
-        self._control_actor = actor
-        control = self._recipe.control
-        address: str = await result(actor.serve.remote(control.host, control.port), "orchestrator")
-        self.control = RayControl(actor, self._recipe.run.deadlines.heartbeat_seconds)
-        return address
 
     async def place(self, cpus: float, gpus: float) -> None:
         """Reserve resources for every actor, then create all of them. They load in `start` of their ports.
@@ -102,9 +79,7 @@ class RayHouse:
             kill([port.actor for port in self.rollout])
             kill([port.actor for port in self.shaping])
             kill([actor for learner in learners for actor in learner.actors])
-        if self._control_actor is not None:
-            kill([self._control_actor])
-        self._control_actor, self.rollout, self.shaping = None, (), ()
+        self.rollout, self.shaping = (), ()
         if self._placement is not None:
             remove_placement_group(self._placement)
             self._placement = None

@@ -36,22 +36,43 @@ async def within(seconds: float, work: Awaitable[T], *, role: str, what: str, ke
 class EqualDeadlines:
     """`within` for many calls with deadlines of the same length: one timer for all, set for the oldest.
 
-    A timer per call costs more than the rest of a call where thousands are under way.
+    A timer per call costs more than the rest of a call where thousands are under way. They can stand still together:
+    a call that a user froze for an hour is not an hour late.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._calls: OrderedDict[_Call, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self._still_since: float | None = None
+        # How long they have stood still so far: a deadline is that much later on the loop's clock.
+        self._stood_s = 0.0
+
+    def stand_still(self) -> None:
+        """Time passes for no call from now on, nor for one that begins meanwhile; twice is once."""
+        if self._still_since is None:
+            self._still_since = asyncio.get_running_loop().time()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def go_on(self) -> None:
+        """Time passes again."""
+        if self._still_since is not None:
+            loop = asyncio.get_running_loop()
+            self._stood_s += loop.time() - self._still_since
+            self._still_since = None
+            self._set_timer(loop)
 
     async def within(self, work: Awaitable[T], *, role: str, what: str, key: str, group_id: str = "") -> T:
         """As the function of this name."""
         task = asyncio.current_task()
         assert task is not None
-        call = _Call(task, task.cancelling(), task.get_loop().time() + self._seconds)
+        loop = task.get_loop()
+        now = loop.time() if self._still_since is None else self._still_since
+        call = _Call(task, task.cancelling(), now - self._stood_s + self._seconds)
         self._calls[call] = None
-        if self._timer is None:
-            self._timer = task.get_loop().call_at(call.ends_at, self._expire, task.get_loop())
+        self._set_timer(loop)
         try:
             return await work
         except asyncio.CancelledError as error:
@@ -66,14 +87,18 @@ class EqualDeadlines:
             call.take_back()
             self._calls.pop(call, None)
 
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None and self._still_since is None and self._calls:
+            self._timer = loop.call_at(next(iter(self._calls)).ends_at + self._stood_s, self._expire, loop)
+
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        for call in tuple(itertools.takewhile(lambda each: each.ends_at <= loop.time(), self._calls)):
+        now = loop.time()
+        for call in tuple(itertools.takewhile(lambda each: each.ends_at + self._stood_s <= now, self._calls)):
             del self._calls[call]
             call.is_late = True
             call.task.cancel()
-        if self._calls:
-            self._timer = loop.call_at(next(iter(self._calls)).ends_at, self._expire, loop)
+        self._set_timer(loop)
 
 
 class _Call:

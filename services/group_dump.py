@@ -22,7 +22,7 @@ from shaping.components import load
 from shaping.groups import ShapedGroup
 from shaping.kernels.base import SegmentRule
 from shaping.pipeline import TrainableGroup
-from shaping.records import Prompt, Rollout
+from shaping.records import Prompt, Rollout, StopReason
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class GroupDump:
         self._path = path
         self._groups_per_step = groups_per_step
         self._dumped_per_step = dumped_per_step
-        self._names = names
+        self.names = names
         self._shaper = shaper
 
     def offer(self, group: TrainableGroup) -> None:
@@ -65,7 +65,10 @@ class GroupDump:
     def _record(self, shaped: ShapedGroup) -> dict[str, Any]:
         segmented = shaped.segmented
         group = segmented.scored.group
-        columns = zip(group.rollouts, segmented.scored.correct, shaped.base_advantages, shaped.multipliers, strict=True)
+        scored = segmented.scored
+        columns = zip(
+            group.rollouts, scored.correct, scored.rewards, shaped.base_advantages, shaped.multipliers, strict=True
+        )
         return {
             "version": VERSION,
             "prompt_id": group.prompt.prompt_id,
@@ -84,23 +87,29 @@ class GroupDump:
         # The authors' matching knows no k-grams: a run in mode compat does without, whatever its segments say.
         return options | {"match": "segment"} if options.get("mode") == "compat" else options
 
-    def _response(self, rollout: Rollout, correct: bool, base: FloatArray, multipliers: FloatArray) -> dict[str, Any]:
+    def _response(
+        self, rollout: Rollout, correct: bool, reward: np.float32, base: FloatArray, multipliers: FloatArray
+    ) -> dict[str, Any]:
         ids = rollout.response_ids.tolist()
-        hint = "".join(map(self._names, rollout.hint_ids.tolist()))
+        hint = "".join(map(self.names, rollout.hint_ids.tolist()))
         return {
             "correct": bool(correct),
             **({"hint": hint} if hint else {}),
             "token_ids": ids,
-            "tokens": [self._names(each) for each in ids],
+            "tokens": [self.names(each) for each in ids],
             "entropies": _shortest(rollout.entropies),
             "advantages": _shortest(base[:1])[0] if len(set(base.tolist())) == 1 else _shortest(base),
             "multipliers": _shortest(multipliers),
+            # What an explanation does not need, and a reader of the run wants to see beside it.
+            "extra": {"reward": float(str(reward)), "is_truncated": rollout.stop_reason is StopReason.LENGTH},
         }
 
 
-def open_dump(recipe: Recipe, path: Path) -> GroupDump | None:
+def open_dump(recipe: Recipe, path: Path, before: GroupDump | None = None) -> GroupDump | None:
     """What a recipe wants dumped.
 
+    Args:
+        before: of an earlier recipe of the run, whose names of tokens are taken over; reading them takes a second.
     Raises:
         DataError: the model has no tokenizer that can be read.
     """
@@ -112,7 +121,7 @@ def open_dump(recipe: Recipe, path: Path) -> GroupDump | None:
         path,
         groups_per_step=recipe.rollout.groups_per_step,
         dumped_per_step=recipe.run.dump_groups_per_step,
-        names=TokenNames.load(recipe.model.path),
+        names=before.names if before else TokenNames.load(recipe.model.path),
         shaper=less,
     )
 

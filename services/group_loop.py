@@ -1,7 +1,8 @@
 """The life of every group from its admission to the buffer: generated round by round, shaped, accepted or dropped.
 
 A failed piece of work is done again elsewhere (services/pool.py), as the same group: prompt and seeds follow from its
-ordinal. Nothing here knows of learner steps but the number of the next one.
+ordinal. So is one that was given up because the run is to stop: it waits there until work is given again. Nothing here
+knows of learner steps but the number of the next one.
 """
 
 import asyncio
@@ -83,6 +84,15 @@ class GroupLoop:
     def in_flight(self) -> Iterator[OpenGroup]:
         """Groups under way, in order of admission."""
         return (self._open[ordinal] for ordinal in sorted(self._open))
+
+    @property
+    def ended(self) -> Iterator[tuple[OpenGroup, GroupOutcome]]:
+        """Groups that ended since `settle`, in order of admission."""
+        return (self._outcomes[ordinal] for ordinal in sorted(self._outcomes))
+
+    def restore_ended(self, group: OpenGroup, outcome: GroupOutcome) -> None:
+        """Take up a group that had ended when a checkpoint was taken, and that nothing was learned from."""
+        self._outcomes[group.ordinal] = (group, outcome)
 
     @property
     def dropped(self) -> DroppedGroups:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from services.control.machine import Happening
 from services.reports import EvaluationReport, Failure, RunDescription, RunEvent, RunReport, RunState, StepReport
-from services.run_state import Happening
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,8 @@ def summarise(history: RunHistory, *, state: RunState, seconds_to_first_step: fl
         run_id=history.description.run_id,
         status=state.value,
         steps=last.step if last else 0,
-        total_steps=history.description.total_steps,
+        # The target may have moved on the way.
+        total_steps=last.total_steps if last else history.description.total_steps,
         seed=history.description.seed,
         accuracy_first=accuracies[0] if accuracies else None,
         accuracy_last=accuracies[-1] if accuracies else None,

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from learner.batch_plan import BatchPlan
-from rollout.engine import EngineInfo
+from rollout.engine import EngineInfo, EngineMemory
 from rollout.worker import RolloutWorker
+from services.house_mode import check_house_mode
 from services.ports import RoundHandle, RoundOutcome, ShapedHandle
 from services.recipe import Recipe
 from services.roles.learner import LearnerRole, build_learner_role
 from services.roles.rollout import build_rollout_worker
 from services.roles.shaping import ShapingRole, build_shaping_role
 from shaping.config import RewardConfig
-from shaping.errors import RecipeError
 from shaping.evaluation.answers import GradedResponse
 from shaping.memory_channel import MemoryChannel
 from shaping.records import GroupRequest, RolloutGroup
@@ -73,6 +73,22 @@ class LocalRollout:
     async def resume(self) -> None:
         await self._worker.resume()
 
+    async def freeze(self) -> None:
+        await self._worker.freeze()
+
+    async def thaw(self) -> None:
+        await self._worker.thaw()
+
+    async def abort(self) -> None:
+        await self._worker.abort()
+
+    async def release(self, memory: EngineMemory) -> None:
+        await self._worker.release(memory)
+
+    async def wake(self, memory: EngineMemory) -> None:
+        async with self._loading:
+            await self._worker.wake(memory)
+
     async def canary(self, request: GroupRequest) -> CanaryAnswer:
         return await self._worker.canary(request)
 
@@ -115,6 +131,10 @@ class LocalShaping:
     async def ping(self) -> None:
         """Answers as long as this process lives."""
 
+    async def configure(self, recipe: Recipe) -> None:
+        # Whoever gives up waiting has still asked: it is done in its turn, as in a process of its own.
+        await asyncio.shield(self._thread.run(lambda: self._role.configure(recipe)))
+
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         return await self._thread.run(lambda: self._role.score(_group(round_handle)))
 
@@ -153,6 +173,9 @@ class LocalLearner:
 
     async def ping(self) -> None:
         """Answers as long as this process lives, also while its thread trains."""
+
+    async def configure(self, recipe: Recipe) -> None:
+        await self._thread.run(lambda: self._role.configure(recipe))
 
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         groups = {index: _samples(handle) for index, handle in enumerate(batch)}
@@ -197,12 +220,7 @@ class LocalWorkers:
     """
 
     def __init__(self, recipe: Recipe, groups: Path | None = None) -> None:
-        kind = recipe.rollout.engine.kind
-        if kind == "vllm":
-            raise RecipeError(
-                f"house mode runs in one process: it needs rollout.engine.kind hf or scripted, got {kind} "
-                "(rollout.engine.kind)"
-            )
+        check_house_mode(recipe, with_learner=False)
         # transformers builds a model under process-wide state: two at once in one process would spoil each other.
         self._loading = asyncio.Lock()
         self._channel = MemoryChannel()
@@ -231,11 +249,7 @@ class LocalHouse(LocalWorkers):
     """
 
     def __init__(self, recipe: Recipe, groups: Path | None = None) -> None:
-        if recipe.learner.engine != "torch":
-            raise RecipeError(
-                f"house mode runs in one process: it needs learner.engine torch, got {recipe.learner.engine} "
-                "(learner.engine)"
-            )
+        check_house_mode(recipe)
         super().__init__(recipe, groups)
         self.learner = LocalLearner(build_learner_role(recipe, 0, ("", 0)), self._channel, self._loading)
 

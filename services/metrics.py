@@ -1,4 +1,4 @@
-"""Prometheus metrics of one run, fed from its reports, in a registry of their own.
+"""Prometheus metrics of a run, fed from its reports, in a registry of their own, and those of several runs together.
 
 Families come from the catalogue alone. Counters and states exist from the start, so that a rate sees the first event; a
 gauge exists once it has a value, since a level that nobody measured is not zero.
@@ -7,15 +7,17 @@ gauge exists once it has a value, since a level that nobody measured is not zero
 import logging
 import math
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric, disable_created_metrics
+from prometheus_client.registry import Collector
 
 from services.catalogue import Catalogue, Entry, Family, FamilyKind, MetricKind, StepMetric
 from services.catalogue_entries import FAMILIES, PHASES, ROLES, WORKER_STATES
 from services.reports import (
     EvaluationReport,
+    PauseMode,
     RunDescription,
     RunEvent,
     RunReport,
@@ -72,13 +74,13 @@ class RunMetrics:
         for each in RunState:
             self._set("less_run_state", float(each is state), state=each)
 
-    def count_pause(self, *, succeeded: bool) -> None:
-        """A pause ended."""
-        self._add("less_run_pauses_total", 1, mode="drain", result="succeeded" if succeeded else "failed")
+    def count_pause(self, *, mode: PauseMode, succeeded: bool) -> None:
+        """A pause that was asked for in this mode ended."""
+        self._add("less_run_pauses_total", 1, mode=mode.value, result="succeeded" if succeeded else "failed")
 
-    def add_paused_seconds(self, seconds: float) -> None:
-        """The run was paused for this long since the last call."""
-        self._add("less_run_paused_seconds_total", seconds, mode="drain")
+    def add_paused_seconds(self, seconds: float, *, mode: PauseMode) -> None:
+        """The run was paused for this long since the last call, by a pause that was asked for in this mode."""
+        self._add("less_run_paused_seconds_total", seconds, mode=mode.value)
 
     def _observe_step(self, report: StepReport) -> None:
         self._set("less_run_step", report.step)
@@ -174,6 +176,28 @@ class RunMetrics:
         self._set("less_run_target_steps", description.total_steps)
         self._set("less_run_step", 0)
         self.observe_state(RunState.PENDING)
+
+
+class CombinedMetrics(Collector):
+    """What Prometheus scrapes of several runs: `registry`. Each family is there once, with the samples of every run.
+
+    Args:
+        runs: those to show, asked at each scrape.
+    """
+
+    def __init__(self, runs: Callable[[], Iterable[RunMetrics]]) -> None:
+        self.registry = CollectorRegistry()
+        self._runs = runs
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Families in the order of the first run's."""
+        families: dict[str, Metric] = {}
+        for run in self._runs():
+            for metric in run.registry.collect():
+                family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                family.samples.extend(metric.samples)
+        yield from families.values()
 
 
 def _known(value: str, known: tuple[str, ...]) -> str:

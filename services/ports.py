@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from learner.batch_plan import BatchPlan, SampleSize
-from rollout.engine import EngineInfo
+from rollout.engine import EngineInfo, EngineMemory
 from rollout.worker import GroupSummary
-from services.reports import Intent, RunReport
+from services.recipe import Recipe
+from services.reports import ControlReport, Intent
 from shaping.config import RewardConfig
 from shaping.evaluation.answers import GradedResponse
 from shaping.groups import Drop, Verdict
@@ -80,7 +81,33 @@ class RolloutPort(Protocol):
         """The policy version that the engine serves."""
         ...
 
-    async def generate(self, request: GroupRequest) -> RoundHandle: ...
+    async def generate(self, request: GroupRequest) -> RoundHandle:
+        """Sample one round of a group.
+
+        Raises:
+            RolloutAborted: `abort` was called meanwhile.
+        """
+        ...
+
+    async def freeze(self) -> None:
+        """Hold requests at a token border until `thaw`; weights may be taken meanwhile."""
+        ...
+
+    async def thaw(self) -> None:
+        """Requests go on at their next token. Harmless without a freeze."""
+        ...
+
+    async def abort(self) -> None:
+        """Give up every request under way."""
+        ...
+
+    async def release(self, memory: EngineMemory) -> None:
+        """Give memory back, with all that comes before it; no request may be under way."""
+        ...
+
+    async def wake(self, memory: EngineMemory) -> None:
+        """Take memory again: first weights, which are there with the next commit, then the KV cache."""
+        ...
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         """Join a weight channel; an earlier one is left."""
@@ -96,7 +123,9 @@ class RolloutPort(Protocol):
 
     async def discard_staged_weights(self) -> None: ...
 
-    async def resume(self) -> None: ...
+    async def resume(self) -> None:
+        """End the pause of a weight sync, and of nobody else."""
+        ...
 
     async def canary(self, request: GroupRequest) -> CanaryAnswer: ...
 
@@ -115,6 +144,14 @@ class ShapingPort(Protocol):
         ...
 
     async def ping(self) -> None: ...
+
+    async def configure(self, recipe: Recipe) -> None:
+        """Shape by this recipe from the next call on; a process made by `restart` has it too, once it is started.
+
+        Raises:
+            RecipeError: it differs in something that the worker was built with; the worker goes on as it was.
+        """
+        ...
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome: ...
 
@@ -148,6 +185,14 @@ class LearnerPort(Protocol):
 
     async def ping(self) -> None:
         """Answers when every rank does."""
+        ...
+
+    async def configure(self, recipe: Recipe) -> None:
+        """Train by this recipe from the next step on, on every rank.
+
+        Raises:
+            RecipeError: it differs in something that the learner was built with; every rank goes on as it was.
+        """
         ...
 
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult: ...
@@ -192,7 +237,9 @@ class LearnerPort(Protocol):
 class ControlPort(Protocol):
     """Where a run reports, and hears what its user wants."""
 
-    async def report(self, report: RunReport) -> None: ...
+    async def report(self, report: ControlReport) -> None:
+        """Take it in. Returns at once; a control plane that is away gets it when it is back."""
+        ...
 
     async def intent_after(self, generation: int) -> Intent:
         """The current intent once its generation is above the given one; waits."""

@@ -18,13 +18,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from services.explain.marks import MARKS
 from services.history import RunSummary
 from services.progress_facts import ProgressFacts, duration, printable
 from services.reports import EvaluationReport, RunDescription, RunEvent, RunReport, RunState, StepReport
 from services.run_dir import README_FILE
-from shaping.explain import TokenClass
-from shaping.support import SegmentClass
+from services.terminal_bars import CLASS_MARKS, class_bar, spark
 
 MAX_WIDTH = 100
 BAR_WIDTH = 40
@@ -32,8 +30,6 @@ LABEL_WIDTH, VALUE_WIDTH = 17, 7
 SPARK_WIDTH = 24
 REFRESH_PER_SECOND = 4
 
-_CLASS_MARKS = {SegmentClass(each): MARKS[each] for each in MARKS if each not in (TokenClass.STRAY, TokenClass.HIGH)}
-_SPARKS = "".join(chr(0x2581 + height) for height in range(8))
 _STATE_STYLES = {
     RunState.RUNNING: "green",
     RunState.COMPLETED: "bold green",
@@ -221,30 +217,14 @@ def _segments(facts: ProgressFacts, *, is_ascii: bool) -> Text:
     """Segment tokens of the last step by class: a bar, and its key with shares."""
     shares = facts.class_shares
     text = Text("segments", style="bright_black")
-    key = Text("\n")
     if shares is None:
         return text.append("  none yet" if not facts.steps else "  none in the last step")
-    text.append("  ")
-    edge, cells = 0.0, 0
-    for each, mark in _CLASS_MARKS.items():
-        sign = mark.on(is_ascii=is_ascii)
-        edge += shares[each]
-        width = round(edge * BAR_WIDTH) - cells
-        cells += width
-        text.append(sign * width, style=mark.color)
-        key.append(sign, style=mark.color).append(f" {mark.name} {shares[each]:.0%}  ", style="default")
-    return text.append_text(key)
+    bar, key = class_bar(shares, width=BAR_WIDTH, is_ascii=is_ascii)
+    return text.append("  ").append_text(bar).append("\n").append_text(Text("  ").join(key))
 
 
 def _spark(values: list[float], is_ascii: bool) -> str:
-    """The course of a curve in one line of block characters; nothing where the terminal has none."""
-    if is_ascii or len(values) < 2:
-        return ""
-    chosen = [values[round(i * (len(values) - 1) / (SPARK_WIDTH - 1))] for i in range(SPARK_WIDTH)]
-    chosen = values if len(values) <= SPARK_WIDTH else chosen
-    low, high = min(chosen), max(chosen)
-    span = high - low
-    return "".join(_SPARKS[round((value - low) / span * 7)] if span > 0 else _SPARKS[0] for value in chosen)
+    return spark(values, width=SPARK_WIDTH, is_ascii=is_ascii)
 
 
 def _step_line(facts: ProgressFacts) -> str:
@@ -262,7 +242,7 @@ def _step_line(facts: ProgressFacts) -> str:
             parts.append(f"{label} {form.format(value)}")
     shares = facts.class_shares
     if shares is not None:
-        named = " ".join(f"{mark.name} {shares[each]:.0%}" for each, mark in _CLASS_MARKS.items())
+        named = " ".join(f"{mark.name} {shares[each]:.0%}" for each, mark in CLASS_MARKS.items())
         parts.append(f"segments {named}")
     if facts.dropped:
         parts.append("dropped " + " ".join(f"{reason} {count}" for reason, count in facts.dropped.items()))

@@ -114,15 +114,24 @@ class ProgressFacts:
     @property
     def class_shares(self) -> dict[SegmentClass, float] | None:
         """Segment tokens of the last step by class, as shares; None when there were no segments."""
-        tokens = {each: self.metric(f"segments_{each}_tokens") or 0.0 for each in SegmentClass}
-        total = sum(tokens.values())
-        return {each: count / total for each, count in tokens.items()} if total > 0 else None
+        return class_shares(lambda each: self.metric(f"segments_{each}_tokens"))
 
     @property
     def dropped(self) -> dict[str, int]:
         """Groups of the last step that were not trained, by reason."""
         groups = self.steps[-1].groups if self.steps else {}
         return {name.removeprefix("dropped_"): n for name, n in groups.items() if name.startswith("dropped_") and n}
+
+
+def class_shares(tokens_of: Callable[[SegmentClass], float | None]) -> dict[SegmentClass, float] | None:
+    """Segment tokens by class as shares; None where there are none.
+
+    Args:
+        tokens_of: how many a class has; None where nobody counted.
+    """
+    tokens = {each: tokens_of(each) or 0.0 for each in SegmentClass}
+    total = sum(tokens.values())
+    return {each: count / total for each, count in tokens.items()} if total > 0 else None
 
 
 def duration(seconds: float) -> str:

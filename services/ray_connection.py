@@ -25,7 +25,18 @@ def connect(address: str, recipe: Recipe) -> None:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if address == LOCAL_ADDRESS:
         _start_local(recipe)
-        return
+    else:
+        connect_to(address)
+
+
+def connect_to(address: str) -> None:
+    """Connect to a cluster that is there.
+
+    Args:
+        address: "auto" or host:port.
+    Raises:
+        UserError: no cluster answers there.
+    """
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -39,6 +50,13 @@ def connect(address: str, recipe: Recipe) -> None:
 def disconnect() -> None:
     """Leave the cluster; a local one ends with it. Harmless when not connected."""
     ray.shutdown()
+
+
+def cluster_size() -> str:
+    """What the cluster offers, in words."""
+    offered = ray.cluster_resources()
+    num_nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    return f"{num_nodes} nodes, {offered.get('CPU', 0.0):g} CPUs, {offered.get('GPU', 0.0):g} GPUs"
 
 
 def check_claims(recipe: Recipe, cpus: float, gpus: float) -> None:

@@ -21,10 +21,9 @@ from ray.exceptions import (
 )
 
 from learner.batch_plan import BatchPlan
-from rollout.engine import EngineInfo
-from services.deadlines import within
+from rollout.engine import EngineInfo, EngineMemory
 from services.ports import RoundHandle, RoundOutcome, ShapedHandle
-from services.reports import Intent, RunReport
+from services.recipe import Recipe
 from shaping.config import RewardConfig
 from shaping.errors import GroupLost, LessrlError, RoleDied, RunFailed
 from shaping.evaluation.answers import GradedResponse
@@ -107,6 +106,21 @@ class RayRollout:
         summary, group = self._started.generate.remote(request)
         return RoundHandle(ref=group, summary=await result(summary, "rollout", request.group_id))
 
+    async def freeze(self) -> None:
+        await result(self._started.call.remote("freeze"), "rollout")
+
+    async def thaw(self) -> None:
+        await result(self._started.call.remote("thaw"), "rollout")
+
+    async def abort(self) -> None:
+        await result(self._started.call.remote("abort"), "rollout")
+
+    async def release(self, memory: EngineMemory) -> None:
+        await result(self._started.call.remote("release", memory), "rollout")
+
+    async def wake(self, memory: EngineMemory) -> None:
+        await result(self._started.call.remote("wake", memory), "rollout")
+
     async def connect_weights(self, channel: WeightChannel) -> None:
         await result(self._started.connect_weights.remote(channel), "rollout")
 
@@ -140,15 +154,24 @@ class RayRollout:
 
 
 class RayShaping:
-    """ShapingPort over one ShapingActor."""
+    """ShapingPort over one ShapingActor. A new process is made with the recipe that the run began with: what it was
+    changed to since then, if anything, follows once it is started.
+    """
 
     def __init__(self, make: Callable[[], Any], worker_id: str) -> None:
         self.worker_id = worker_id
         self._make = make
+        self._recipe: Recipe | None = None
         self.actor = make()
 
     async def start(self) -> None:
         await result(self.actor.start.remote(), "shaping")
+        if self._recipe is not None:
+            await result(self.actor.configure.remote(self._recipe), "shaping")
+
+    async def configure(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        await result(self.actor.configure.remote(recipe), "shaping")
 
     async def restart(self) -> None:
         kill([self.actor])
@@ -204,6 +227,9 @@ class RayLearner:
     async def ping(self) -> None:
         await self._all([actor.ping.remote() for actor in self.actors])
 
+    async def configure(self, recipe: Recipe) -> None:
+        await self._call("configure", recipe)
+
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         calls = []
         for rank, actor in enumerate(self.actors):
@@ -251,40 +277,6 @@ class RayLearner:
     async def _all(self, references: Sequence[Any]) -> list[Any]:
         """All ranks, or the first failure of any: a rank that failed leaves the others waiting in a collective."""
         return list(await asyncio.gather(*(result(each, "learner") for each in references)))
-
-
-class RayControl:
-    """ControlPort over the control actor.
-
-    Args:
-        deadline_seconds: of a report (run.deadlines.heartbeat_seconds).
-    """
-
-    def __init__(self, actor: Any, deadline_seconds: float) -> None:
-        self._actor = actor
-        self._deadline_seconds = deadline_seconds
-
-    async def remember(self, reports: Sequence[RunReport]) -> None:
-        """Give the control plane what an earlier process of this run reported."""
-        await result(self._actor.remember.remote(reports), "orchestrator")
-
-    async def report(self, report: RunReport) -> None:
-        """Tell the control plane.
-
-        Raises:
-            RunFailed: it is gone, or hangs: a run that nobody can see or steer does not go on.
-        """
-        await within(
-            self._deadline_seconds,
-            result(self._actor.report.remote(report), "orchestrator"),
-            role="orchestrator",
-            what="a report to the control plane",
-            key="run.deadlines.heartbeat_seconds",
-        )
-
-    async def intent_after(self, generation: int) -> Intent:
-        intent: Intent = await result(self._actor.intent_after.remote(generation), "orchestrator")
-        return intent
 
 
 def groups_of_rank(plan: BatchPlan, rank: int) -> tuple[int, ...]:

@@ -94,14 +94,27 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     if not path.is_file():
         raise RecipeError(f"a recipe must be a YAML file, found no file {path}; see deploy/recipes for some")
     try:
-        raw = read_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({path})") from error
+    return read_recipe(text, overrides, base_dir=path.parent.resolve(), where=str(path))
+
+
+def read_recipe(text: str, overrides: Mapping[str, Any] | None = None, *, base_dir: Path, where: str) -> Recipe:
+    """Read the text of a recipe; relative paths are resolved against `base_dir`.
+
+    Raises:
+        RecipeError: no YAML mapping, or anything `Recipe.parse` refuses.
+    """
+    try:
+        raw = read_yaml(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({where})") from error
     if not isinstance(raw, dict):
-        raise RecipeError(f"a recipe must be a mapping of keys, found {type(raw).__name__} ({path})")
+        raise RecipeError(f"a recipe must be a mapping of keys, found {type(raw).__name__} ({where})")
     for key, value in (overrides or {}).items():
         _set_dotted(raw, key, value)
-    return Recipe.parse(raw, base_dir=path.parent.resolve(), where=str(path))
+    return Recipe.parse(raw, base_dir=base_dir, where=where)
 
 
 class _Loader(yaml.SafeLoader):

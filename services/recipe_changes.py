@@ -46,16 +46,17 @@ def changes_on_resume(before: Recipe, after: Recipe) -> tuple[KeyChange, ...]:
         RecipeError: a key that must stay as it was.
     """
     changes = tuple(_differences(before.as_dict(), after.as_dict(), ""))
-    refused = [str(each) for each in changes if not _may_change(each.key)]
+    refused = [str(each) for each in changes if not may_change(each.key)]
     if refused:
         raise RecipeError(
             f"a run must go on with the recipe that it began with, found other values of {'; '.join(refused)}; set "
-            "them back, or begin a new run"
+            "them back, or begin a new run; live keys can change while the run goes on (docs/control.md)"
         )
     return changes
 
 
-def _may_change(key: str) -> bool:
+def may_change(key: str) -> bool:
+    """Whether a run may go on from a checkpoint with another value of this key."""
     return any(key == each or key.startswith(f"{each}.") for each in MAY_CHANGE)
 
 

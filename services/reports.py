@@ -3,8 +3,10 @@
 One direction: orchestrator to readers. Plain numbers and words only, so that every record is JSON and pickles.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class RunState(StrEnum):
@@ -74,13 +76,18 @@ class EvaluationReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """One worker at start: role is rollout, shaping or learner."""
+    """One worker at start: role is rollout, shaping or learner.
+
+    Args:
+        restarts: how often it was started again so far.
+    """
 
     worker_id: str
     role: str
     state: str
     description: str
     start_seconds: float
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +101,77 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
-    """A change of the run's life, in words: `kind` is a short stable name, `message` is for a person."""
+    """A change of the run's life, in words: `kind` is a short stable name, `message` is for a person.
+
+    Args:
+        details: the same for programs, as JSON data; which members an event of some kind has is in docs/control.md.
+    """
 
     kind: str
     message: str
     state: RunState
     failure: Failure | None = None
     workers: tuple[WorkerReport, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationReport:
+    """How far the run is with something that it was asked to do. For the control plane alone: no file keeps it.
+
+    Args:
+        operation_id: of the intent that asked.
+        phase: of a pause: draining, aborting, freezing, shaping_tail, finishing_step, saving, releasing.
+        progress: 0 to 1; None where nobody can say.
+        inflight_groups: groups still under way.
+    """
+
+    operation_id: str
+    phase: str
+    progress: float | None = None
+    inflight_groups: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """What one rollout or shaping worker does now.
+
+    Args:
+        standing: serving, behind (other weights than the current ones), lent (an evaluation has it), draining, out
+            (being started again) or lost.
+        inflight: what it has to do: rollouts, or groups to shape.
+        restarts: how often it was started again so far.
+        policy_version: that a rollout worker serves; None for others, and where it is not known.
+    """
+
+    worker_id: str
+    role: str
+    standing: str
+    inflight: int
+    restarts: int
+    policy_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferReport:
+    """What waits where, told when it has changed and at most once a second. For the control plane alone.
+
+    Args:
+        queues: by name: (depth, capacity).
+        lent: rollout workers that an evaluation has.
+        workers: every rollout and shaping worker.
+    """
+
+    queues: Mapping[str, tuple[int, int]]
+    version: int
+    lent: tuple[str, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
 
 
 RunReport = RunEvent | StepReport | EvaluationReport
+"""What a run writes down as well."""
+
+ControlReport = RunReport | OperationReport | BufferReport
 
 
 class IntentKind(StrEnum):
@@ -114,13 +182,93 @@ class IntentKind(StrEnum):
     CANCEL = "cancel"
 
 
+class PauseMode(StrEnum):
+    """What becomes of the groups under way (operations: pause semantics)."""
+
+    DRAIN = "drain"
+    FREEZE = "freeze"
+    ABORT = "abort"
+
+
+class ReleaseLevel(StrEnum):
+    """What a paused run gives back; each level includes those before it."""
+
+    NONE = "none"
+    KV_CACHE = "kv_cache"
+    ROLLOUT_WEIGHTS = "rollout_weights"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseOrder:
+    """How to stop: of a pause, and of a cancel that saves.
+
+    Args:
+        operation_id: to name in what is reported of it.
+        checkpoint: commit one before `paused` is said.
+    """
+
+    operation_id: str
+    mode: PauseMode
+    checkpoint: bool
+    release: ReleaseLevel = ReleaseLevel.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveChange:
+    """New values of live keys (services/live/keys.py).
+
+    Args:
+        generation: of the run's config; changes are applied in this order.
+        values: by dotted recipe key, JSON data.
+        at_step: first step that they hold for, where that is known; None: from the next border on.
+    """
+
+    generation: int
+    values: Mapping[str, Any]
+    at_step: int | None = None
+
+
+class TaskKind(StrEnum):
+    """What a run can be asked to do beside training, once."""
+
+    CHECKPOINT = "checkpoint"
+    EVAL = "eval"
+    RESTART_WORKER = "restart_worker"
+    DRAIN_WORKER = "drain_worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTask:
+    """One such thing. The run answers with an event `task_done` or `task_failed`; twice is as once.
+
+    Args:
+        options: {"tag": ""} of a checkpoint; {"worker_id": "rollout-0"} of a restart or drain; {} of an eval.
+    """
+
+    operation_id: str
+    kind: TaskKind
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """The desired state, with a number that rises at each change."""
+    """All that is wanted of a run, with a number that rises at each change.
+
+    Args:
+        order: how to stop; with PAUSE, and with a CANCEL that saves.
+        changes: every live change of the run so far, applied ones too.
+        tasks: that are not done.
+        from_checkpoint: with RUN after everything was released: a checkpoint's name; "" goes on from the pause's own.
+    """
 
     generation: int
     kind: IntentKind
     reason: str = ""
+    order: PauseOrder | None = None
+    changes: tuple[LiveChange, ...] = ()
+    tasks: tuple[RunTask, ...] = ()
+    from_checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,15 @@ ledger.jsonl    one JSON object per group that ended: trained, or dropped and wh
 groups.jsonl    the first groups of each step, token by token (`run.dump_groups_per_step`), for `lessrl explain`
 checkpoints/    what the run can go on from
 evaluations/    what `lessrl compare` reads: those that the run made (at-step-000010/), and those of `lessrl evaluate`
-exports/        policies of checkpoints that `lessrl evaluate --from` was asked for
+exports/        policies of checkpoints, for `lessrl evaluate --from` and for those who ask the API
 policy/         the policy of the last step, as a Hugging Face model
 skipped/        steps whose loss or gradient was not finite, if there were any, for `lessrl replay`
 summary.json    written once, at the end
 report.png      the curves
 README.txt      how to look further
 run_id          of the run, the same for every process that goes on with it
+control.json    where its control plane is, for `lessrl status DIR` and the like
+control.db      what the control plane keeps, where it is the run's own
 logs/           what the parts of the run log
 
 Files that are appended to grow with the run. A process that goes on from a checkpoint first cuts them back to what they
@@ -46,9 +48,11 @@ RECIPE_FILE = "recipe.yaml"
 REPORT_FILE = "report.png"
 README_FILE = "README.txt"
 RUN_ID_FILE = "run_id"
+CONTROL_FILE = "control.json"
 LOGS_DIR = "logs"
 CHECKPOINTS_DIR = "checkpoints"
 POLICY_DIR = "policy"
+EXPORTS_DIR = "exports"
 APPENDED_FILES = (METRICS_FILE, LEDGER_FILE, GROUPS_FILE)
 MAX_SAME_NAME = 10_000
 

@@ -40,3 +40,20 @@ def hold_run_dir(run_dir: Path) -> Iterator[None]:
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def is_held(run_dir: Path) -> bool | None:
+    """Whether a process holds a run's directory; None where this host cannot see it.
+
+    Whoever takes the directory at this very moment is refused: ask only where no process is expected to begin.
+    """
+    try:
+        with (run_dir / LOCK_FILE).open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False if run_dir.is_dir() else None
+    except OSError:
+        return None
+    return False

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 from services.checkpoints.store import Checkpoint, CheckpointDraft, CheckpointFacts, CheckpointStore
 from services.deadlines import within
 from services.ledger import LedgerLine
+from services.live.changes import LiveState, with_live_changes
 from services.ports import ControlPort, LearnerPort, ShapedHandle
 from services.recipe import Recipe
+from services.recipe_sections import CheckpointConfig
 from services.reports import RunEvent, RunState
 from services.run_dir import RunFiles
 from services.skipped_step import GROUPS_FILE, SkippedStep, skipped_dir
@@ -40,6 +42,10 @@ class RunStore(Protocol):
         """Name the learner whose state is saved, and who is told of it; before anything else."""
         ...
 
+    def keep(self, config: CheckpointConfig) -> None:
+        """Keep checkpoints by this from the next one on."""
+        ...
+
     def write_ledger(self, line: LedgerLine) -> None:
         """A group has ended."""
         ...
@@ -53,15 +59,26 @@ class RunStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveOutcome:
+    """What became of a checkpoint: its name once it is committed, or why there is none. One of them is ""."""
+
+    name: str = ""
+    error: str = ""
+
+
 class PendingCheckpoint(Protocol):
     """A checkpoint whose moment is fixed."""
 
-    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
-        """Write the rest; the learner must not train meanwhile. A failed one is said, and the run goes on.
+    async def finish(
+        self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers, *, tag: str = ""
+    ) -> SaveOutcome:
+        """Write the rest; the learner must not train meanwhile. What became of it is said, and the run goes on.
 
         Args:
             groups: the snapshot's buffered groups, in order.
             metrics: of the step, for the choice of the best.
+            tag: a user's words for it.
         """
         ...
 
@@ -88,6 +105,7 @@ class DiskStore:
         self._checkpoints = checkpoints
         self._files = files
         self._recipe = recipe
+        self._retention = recipe.run.checkpoint
         self._run_id = run_id
         self._config_history = config_history
         self._learner: LearnerPort
@@ -96,6 +114,9 @@ class DiskStore:
     def attach(self, learner: LearnerPort, control: ControlPort) -> None:
         self._learner = learner
         self._control = control
+
+    def keep(self, config: CheckpointConfig) -> None:
+        self._retention = config
 
     def write_ledger(self, line: LedgerLine) -> None:
         self._files.write_ledger([line])
@@ -120,29 +141,42 @@ class DiskStore:
             return f"no file ({error})"
         return str(directory.relative_to(run_dir))
 
-    async def write(self, snapshot: RunSnapshot, contents: "_Contents") -> None:
+    async def write(self, snapshot: RunSnapshot, contents: "_Contents") -> SaveOutcome:
         """Write a whole checkpoint, and remove those that need not be kept. A failure is said, and the run goes on."""
         began = time.monotonic()
         try:
             checkpoint = await self._write(snapshot, contents)
+            if contents.tag:
+                await asyncio.to_thread(self._checkpoints.tag, checkpoint.name, contents.tag)
         except CheckpointError as error:
-            await self.say_failed(snapshot, error)
-            return
-        removed = await asyncio.to_thread(self._checkpoints.retain, self._recipe.run.checkpoint)
+            return await self.say_failed(snapshot, error)
+        removed = await asyncio.to_thread(self._checkpoints.retain, self._retention)
         size, seconds = checkpoint.manifest.num_bytes / 1e6, time.monotonic() - began
         gone = f"; removed {', '.join(removed)}" if removed else ""
-        await self._say("checkpoint_saved", f"{checkpoint.name}: {size:.1f} MB in {seconds:.1f} s{gone}")
+        details = {
+            "checkpoint": checkpoint.name,
+            "step": checkpoint.manifest.step,
+            "policy_version": checkpoint.manifest.policy_version,
+            "bytes": checkpoint.manifest.num_bytes,
+            "tag": contents.tag,
+        }
+        message = f"{checkpoint.name}: {size:.1f} MB in {seconds:.1f} s{gone}"
+        await self._say("checkpoint_saved", message, details)
+        return SaveOutcome(name=checkpoint.name)
 
-    async def say_failed(self, snapshot: RunSnapshot, error: CheckpointError) -> None:
+    async def say_failed(self, snapshot: RunSnapshot, error: CheckpointError) -> SaveOutcome:
         """There is no checkpoint of this moment; those before it are as they were."""
         logger.warning("no checkpoint of step %d: %s", snapshot.version, error)
-        await self._say("checkpoint_failed", f"no checkpoint of step {snapshot.version}: {error}")
+        details = {"step": snapshot.version, "error": str(error)}
+        await self._say("checkpoint_failed", f"no checkpoint of step {snapshot.version}: {error}", details)
+        return SaveOutcome(error=str(error))
 
     async def _write(self, snapshot: RunSnapshot, contents: "_Contents") -> Checkpoint:
         draft = await asyncio.to_thread(self._checkpoints.begin, snapshot.version)
         try:
             files = await self._written_by_others(draft, contents)
-            state = {**snapshot.as_json(), CONFIG_HISTORY: list(self._config_history)}
+            history = with_live_changes(self._config_history, self._recipe, LiveState.from_json(snapshot.live))
+            state = {**snapshot.as_json(), CONFIG_HISTORY: history}
             await asyncio.to_thread(draft.write_json, STATE_FILE, state)
             await asyncio.to_thread(draft.write_json, SAVED_RECIPE_FILE, self._recipe.as_dict())
         except BaseException:
@@ -174,8 +208,8 @@ class DiskStore:
             raise groups_file
         return (*(replace(each, path=f"{LEARNER_DIR}/{each.path}") for each in learner_files), groups_file)
 
-    async def _say(self, kind: str, message: str) -> None:
-        await self._control.report(RunEvent(kind=kind, message=message, state=RunState.RUNNING))
+    async def _say(self, kind: str, message: str, details: Mapping[str, Any]) -> None:
+        await self._control.report(RunEvent(kind=kind, message=message, state=RunState.RUNNING, details=details))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +220,7 @@ class _Contents:
     metrics: Mapping[str, float]
     lengths: dict[str, int]
     workers: Workers
+    tag: str
 
 
 class _DiskCheckpoint:
@@ -196,9 +231,11 @@ class _DiskCheckpoint:
         self._snapshot = snapshot
         self._lengths = lengths
 
-    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
-        contents = _Contents(groups=groups, metrics=metrics, lengths=self._lengths, workers=workers)
-        await self._store.write(self._snapshot, contents)
+    async def finish(
+        self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers, *, tag: str = ""
+    ) -> SaveOutcome:
+        contents = _Contents(groups=groups, metrics=metrics, lengths=self._lengths, workers=workers, tag=tag)
+        return await self._store.write(self._snapshot, contents)
 
 
 class _NoCheckpoint:
@@ -209,6 +246,8 @@ class _NoCheckpoint:
         self._snapshot = snapshot
         self._error = error
 
-    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
-        del groups, metrics, workers
-        await self._store.say_failed(self._snapshot, self._error)
+    async def finish(
+        self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers, *, tag: str = ""
+    ) -> SaveOutcome:
+        del groups, metrics, workers, tag
+        return await self._store.say_failed(self._snapshot, self._error)

@@ -6,28 +6,44 @@ Knows which parts exist; how they are reached (Ray or this process) is decided b
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rollout.engine import EngineInfo
 from rollout.render import Renderer
 from rollout.requests import GroupFactory
 from services.canary import canary_request
 from services.checkpoints.store import Checkpoint
+from services.control.machine import Happening
 from services.deadlines import within
 from services.evaluation.evaluation_set import EvaluationSet
 from services.evaluation.evaluator import Evaluator
 from services.evaluation.in_run import EvaluationBook, EvaluationPlan
 from services.failures import first_cause
+from services.holding import MEMORY
+from services.live.changes import ChangeFile, LiveState
+from services.live.settings import LiveSettings
 from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed
+from services.pausing import RunCancelled
 from services.plan import buffer_config
 from services.pool import PoolConfig
 from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
 from services.recipe import Recipe
-from services.reports import Intent, RunDescription, RunEvent, RunReport, RunState, WorkerReport
+from services.reports import (
+    BufferReport,
+    ControlReport,
+    Intent,
+    IntentKind,
+    LiveChange,
+    OperationReport,
+    ReleaseLevel,
+    RunEvent,
+    RunReport,
+    RunState,
+    WorkerReport,
+)
 from services.roles.prompts import build_factory, build_renderer, evaluation_sets
-from services.run_state import Happening
 from services.run_store import BUFFERED_FILE, LEARNER_DIR, STATE_FILE, RunStore
 from services.snapshot import RunSnapshot
 from services.weight_sync import WeightSync
@@ -62,9 +78,10 @@ class Broadcast:
         self._control = control
         self._listeners = tuple(listeners)
 
-    async def report(self, report: RunReport) -> None:
-        for listener in self._listeners:
-            listener.show(report)
+    async def report(self, report: ControlReport) -> None:
+        if not isinstance(report, OperationReport | BufferReport):
+            for listener in self._listeners:
+                listener.show(report)
         await self._control.report(report)
 
     async def intent_after(self, generation: int) -> Intent:
@@ -93,11 +110,18 @@ def read_prompts(recipe: Recipe) -> Prompts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """Where a run keeps its state and its evaluations, and the checkpoint that it goes on from."""
+    """Where a run keeps its state and its evaluations, and the checkpoint that it goes on from.
+
+    Args:
+        changes: live changes that took; None keeps none.
+        live: changes to be made at steps that are known, beside those.
+    """
 
     store: RunStore
     book: EvaluationBook
     checkpoint: Checkpoint | None
+    changes: ChangeFile | None = None
+    live: tuple[LiveChange, ...] = ()
 
 
 async def run_session(
@@ -119,31 +143,35 @@ async def run_session(
     """
     message = f"Starting workers; control plane at {api_address}"
     await control.report(RunEvent(kind=Happening.STARTING.value, message=message, state=RunState.STARTING))
-    workers_per_engine = await start_roles(recipe, house, control)
+    engines = await unless_cancelled(control, start_roles(recipe, house, control))
     resumed = None
     if disk.checkpoint is not None:
-        resumed = await load_checkpoint(recipe, house, disk.checkpoint)
+        resumed = await unless_cancelled(control, load_checkpoint(recipe, house, disk.checkpoint))
         message = f"Goes on from {disk.checkpoint.name}, version {resumed.snapshot.version}"
         await control.report(RunEvent(kind="checkpoint_loaded", message=message, state=RunState.STARTING))
     disk.store.attach(house.learner, control)
+    live = _live_settings(recipe, prompts, house, control, disk, resumed)
     orchestrator = Orchestrator(
-        orchestrator_config(recipe),
+        orchestrator_config(live.recipe),
         factory=prompts.factory,
         rollout=house.rollout,
         shaping=house.shaping,
         learner=house.learner,
         sync=WeightSync(
             learner=house.learner,
-            workers_per_engine=workers_per_engine,
+            workers_per_engine=max(each.num_workers for each in engines),
             deadline_seconds=recipe.run.deadlines.weights_seconds,
             clock=time.monotonic,
             canary=canary_request(recipe.rollout.sampling.entropy_source),
         ),
-        evaluation=build_evaluation(recipe, prompts, disk.book),
+        evaluation=build_evaluation(live.recipe, prompts, disk.book),
         control=control,
         store=disk.store,
         clock=time.monotonic,
         resumed=resumed,
+        live=live,
+        config_of=orchestrator_config,
+        can_release=releasable(engines),
     )
     await orchestrator.run()
     await within(
@@ -153,6 +181,48 @@ async def run_session(
         what="export of the policy",
         key="run.deadlines.step_seconds",
     )
+
+
+def _live_settings(
+    recipe: Recipe, prompts: Prompts, house: House, control: ControlPort, disk: Disk, resumed: Resumed | None
+) -> LiveSettings:
+    made = disk.changes.recorded if disk.changes else ()
+    return LiveSettings(
+        recipe,
+        learner=house.learner,
+        shaping=house.shaping,
+        factory=prompts.factory,
+        report=control.report,
+        record=disk.changes.write if disk.changes else lambda _: None,
+        saved=LiveState.from_json(resumed.snapshot.live) if resumed else None,
+        recorded=(*made, *disk.live),
+    )
+
+
+async def unless_cancelled(control: ControlPort, work: Coroutine[Any, Any, T]) -> T:
+    """Do what comes before the orchestrator, which from then on listens itself.
+
+    Raises:
+        RunCancelled: the user asked for it meanwhile.
+    """
+    working, watching = asyncio.create_task(work), asyncio.create_task(_next_cancel(control))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise RunCancelled(watching.result())
+    finally:
+        for each in (working, watching):
+            each.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _next_cancel(control: ControlPort) -> str:
+    """Why the user cancels, once that is so."""
+    intent = await control.intent_after(0)
+    while intent.kind is not IntentKind.CANCEL:
+        intent = await control.intent_after(intent.generation)
+    return intent.reason
 
 
 async def load_checkpoint(recipe: Recipe, house: House, checkpoint: Checkpoint) -> Resumed:
@@ -221,11 +291,16 @@ def orchestrator_config(recipe: Recipe) -> OrchestratorConfig:
     )
 
 
-async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int:
+def releasable(engines: Sequence[EngineInfo]) -> frozenset[ReleaseLevel]:
+    """What every engine can give back in a pause."""
+    return frozenset(level for level, memory in MEMORY.items() if all(memory in each.can_release for each in engines))
+
+
+async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> tuple[EngineInfo, ...]:
     """Start all roles at once and report each as it is ready.
 
     Returns:
-        Weight receivers per engine.
+        What each engine proved.
     Raises:
         RunFailed: one did not start, not within the deadline, or failed its proof.
     """
@@ -265,7 +340,7 @@ async def start_roles(recipe: Recipe, house: House, control: ControlPort) -> int
         raise RunFailed(role="orchestrator", cause=cause) from error
     except BaseExceptionGroup as failures:
         raise first_cause(failures) from failures
-    return max(info.result().num_workers for info in infos)
+    return tuple(each.result() for each in infos)
 
 
 async def _start_worker(
@@ -297,19 +372,3 @@ def _describe_engine(info: EngineInfo) -> str:
 def _describe_nothing(ready: None) -> str:
     del ready
     return "shaping pipeline"
-
-
-def describe_run(recipe: Recipe, *, run_id: str, run_dir: str) -> RunDescription:
-    """What the control plane shows of a recipe."""
-    return RunDescription(
-        run_id=run_id,
-        name=recipe.name,
-        model="/".join(recipe.model.path.split("/")[-2:]),
-        algorithm=recipe.shaping.estimator.kind,
-        shaping="+".join(shaper.kind for shaper in recipe.shaping.shapers) or "none",
-        seed=recipe.seed,
-        total_steps=recipe.run.steps,
-        recipe_hash=recipe.content_hash,
-        run_dir=run_dir,
-        recipe=recipe.as_dict(),
-    )

@@ -4,11 +4,15 @@ Everything is of one step border: the learner is between two steps, `version` is
 are named so that they can be asked for again.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from rollout.plans.base import FinishedRound, Round
 from rollout.requests import OpenGroup, group_id_of
+from rollout.selectors.base import GroupOutcome
 from services.group_loop import BufferedGroup
 from services.ports import ShapedHandle
 from shaping.errors import CheckpointError
@@ -38,6 +42,22 @@ class BufferedGroupState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedGroupState:
+    """A group that has ended, and that selector and plan have not learned from yet: they do so once a step, in order.
+
+    Args:
+        rounds: that were scored one by one, in order: those of a `Round`, and `rewards` and `num_correct`.
+        outcome: of a `GroupOutcome`, without the prompt.
+    """
+
+    ordinal: int
+    prompt_id: str
+    visit: int
+    rounds: tuple[dict[str, Any], ...]
+    outcome: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSnapshot:
     """A run at a step border.
 
@@ -45,10 +65,11 @@ class RunSnapshot:
         version: steps finished; the policy version that every engine serves.
         buffer: of GroupBuffer.state.
         factory: of GroupFactory.state: prompt cursor, selector, visits, prompt memory.
-        in_flight, buffered: in order of admission.
+        in_flight, buffered, ended: in order of admission.
         dropped_tokens, dropped_metrics: of groups dropped since the last batch was taken.
         elapsed_s: training time, pauses excluded.
         num_worker_restarts, num_skipped_steps: spent of their budgets.
+        live: of LiveState.as_json: live changes of the recipe.
     """
 
     version: int
@@ -56,17 +77,20 @@ class RunSnapshot:
     factory: dict[str, Any]
     in_flight: tuple[OpenGroupState, ...]
     buffered: tuple[BufferedGroupState, ...]
+    ended: tuple[EndedGroupState, ...]
     dropped_tokens: int
     dropped_metrics: dict[str, Metric]
     elapsed_s: float
     num_worker_restarts: int
     num_skipped_steps: int
+    live: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `run_state.json`."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["in_flight"] = [asdict(each) for each in self.in_flight]
         plain["buffered"] = [asdict(each) for each in self.buffered]
+        plain["ended"] = [asdict(each) for each in self.ended]
         plain["dropped_metrics"] = plain_metrics(self.dropped_metrics)
         return plain
 
@@ -85,10 +109,50 @@ class RunSnapshot:
             known = dict(plain)
             known["in_flight"] = tuple(OpenGroupState(**each) for each in plain["in_flight"])
             known["buffered"] = tuple(BufferedGroupState(**each) for each in plain["buffered"])
+            known["ended"] = tuple(_ended_state(each) for each in plain["ended"])
             known["dropped_metrics"] = metrics_from_plain(plain["dropped_metrics"])
             return cls(**known)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"run_state.json cannot be read: {error}") from error
+
+
+def _ended_state(plain: Mapping[str, Any]) -> EndedGroupState:
+    return EndedGroupState(**{**plain, "rounds": tuple(plain["rounds"])})
+
+
+def ended_groups(ended: Iterable[tuple[OpenGroup, GroupOutcome]]) -> tuple[EndedGroupState, ...]:
+    """Groups that nothing was learned from yet, as a checkpoint keeps them."""
+    return tuple(
+        EndedGroupState(
+            ordinal=group.ordinal,
+            prompt_id=group.prompt.prompt_id,
+            visit=group.visit,
+            rounds=tuple(
+                {**asdict(each.round), "rewards": each.rewards.tolist(), "num_correct": each.num_correct}
+                for each in group.finished
+            ),
+            outcome={
+                "num_correct": outcome.num_correct,
+                "num_scored": outcome.num_scored,
+                "was_trained": outcome.was_trained,
+            },
+        )
+        for group, outcome in ended
+    )
+
+
+def ended_group(state: EndedGroupState, reopen: Callable[[int, str, int], OpenGroup]) -> tuple[OpenGroup, GroupOutcome]:
+    """A group of `ended_groups` as it was.
+
+    Args:
+        reopen: of GroupFactory.
+    """
+    group = reopen(state.ordinal, state.prompt_id, state.visit)
+    for plain in state.rounds:
+        known = dict(plain)
+        rewards, num_correct = np.array(known.pop("rewards"), dtype=np.float32), known.pop("num_correct")
+        group.finished.append(FinishedRound(round=Round(**known), rewards=rewards, num_correct=num_correct))
+    return group, GroupOutcome(prompt_id=state.prompt_id, **state.outcome)
 
 
 def open_groups(groups: Iterable[OpenGroup]) -> tuple[OpenGroupState, ...]:

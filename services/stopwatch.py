@@ -20,7 +20,9 @@ class Stopwatch:
         self._elapsed = 0.0
 
     def start(self) -> None:
-        """Time begins now; what came before belongs to no phase."""
+        """Time begins now; what came before, and is in no lap yet, belongs to no phase."""
+        self._elapsed -= sum(self._phases.values())
+        self._phases = {}
         self._last = self._clock()
         if self._paused_at is not None:
             self._paused_at = self._last

@@ -21,7 +21,7 @@ class VerdictBudget:
     """
 
     def __init__(self, max_share: float) -> None:
-        self._max_share = max_share
+        self.max_share = max_share
         self._groups: deque[tuple[str, int, tuple[Verdict, ...]]] = deque()
         self._num_rollouts = 0
         self._num_missing = 0
@@ -39,11 +39,11 @@ class VerdictBudget:
             _, size, missing = self._groups.popleft()
             self._num_rollouts -= size
             self._num_missing -= len(missing)
-        if self._num_missing <= self._max_share * max(self._num_rollouts, LEAST_ROLLOUTS):
+        if self._num_missing <= self.max_share * max(self._num_rollouts, LEAST_ROLLOUTS):
             return ""
         return (
             f"{self._num_missing} of the last {self._num_rollouts} rollouts got no verdict, a share of "
-            f"{self._max_share:g} may (run.max_no_verdict_share); {self._examples()}"
+            f"{self.max_share:g} may (run.max_no_verdict_share); {self._examples()}"
         )
 
     def _examples(self) -> str:

@@ -149,12 +149,14 @@ class WeightSync:
         engines: Sequence[RolloutPort],
         *,
         on_live: Callable[[tuple[str, ...], tuple[LeftOut, ...]], None] | None = None,
+        asks_canary: bool = True,
     ) -> SyncResult:
         """Make the learner's weights, which are those of `policy_version`, live on these engines.
 
         Args:
             on_live: told which engines serve the version as soon as they do, before they are asked for the canary, and
                 which do not and must get no work.
+            asks_canary: False where the engines are held, and would not answer.
         Raises:
             RunFailed: the learner failed or was too slow; every engine is un-paused and serves what it verified.
         """
@@ -170,7 +172,7 @@ class WeightSync:
                 await self._abort(sync, tuple(sync.to_release))
             if sync.ports and on_live is not None:
                 on_live(tuple(sync.ports), tuple(sync.left_out))
-            if sync.ports and self._canary is not None:
+            if sync.ports and self._canary is not None and asks_canary:
                 difference = await self._compare(sync, self._canary)
             if sync.to_release:
                 await self._abort(sync, tuple(sync.to_release))

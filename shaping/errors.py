@@ -8,6 +8,7 @@ LessrlError
 |- CheckpointError    a checkpoint is partial, damaged, or does not fit the run
 |- EngineRefused      an engine failed its proof at start or refused weights
 |- ChannelBroken      weights did not pass; which end is at fault is not known
+|- RolloutAborted     a call for rollouts was given up because the user stops the run: nothing failed
 `- RunFailed          a call, and in the end a run, failed; carries role, group and first cause
    |- RoleDied        a process ended or answers nothing any more: another may take its place
    |- DeadlineMissed  a call took longer than its deadline
@@ -26,6 +27,7 @@ __all__ = [
     "RecipeError",
     "RecordError",
     "RoleDied",
+    "RolloutAborted",
     "RunFailed",
     "UserError",
 ]
@@ -61,6 +63,10 @@ class EngineRefused(LessrlError, RuntimeError):
 
 class ChannelBroken(LessrlError, RuntimeError):
     """The other ends of a weight channel did not come, or one left it: says nothing of which one is at fault."""
+
+
+class RolloutAborted(LessrlError, RuntimeError):
+    """A call for rollouts was given up on the user's order: it is asked for again, and counts against nobody."""
 
 
 class RunFailed(LessrlError, RuntimeError):

@@ -151,7 +151,7 @@ def _held_strings(
     responses: Sequence[IntArray], segments: Segments, correct: BoolArray, options: LessOptions
 ) -> list[HeldString]:
     """Every distinct string of the match rule with all its places, in the order in which they first occur."""
-    spans, width = _spans(segments), options.min_length
+    spans, width, is_correct = _spans(segments), options.min_length, correct.tolist()
     texts = [np.ascontiguousarray(row, np.int32).tobytes() for row in responses]
     # Every place inside a segment, by the first min_length tokens that stand there: no string is shorter.
     heads: dict[bytes, list[tuple[int, int, int]]] = {}
@@ -168,10 +168,10 @@ def _held_strings(
         places = [
             (row, position)
             for row, position, stop in heads[text[: 4 * width]]
-            if position + length <= stop and texts[row][4 * position : 4 * (position + length)] == text
+            if position + length <= stop and texts[row].startswith(text, 4 * position)
         ]
         holders = {row for row, _ in places}
-        num_correct = sum(bool(correct[row]) for row in holders)
+        num_correct = sum(is_correct[row] for row in holders)
         strings.append(
             HeldString(
                 token_ids=np.frombuffer(text, np.int32),

@@ -12,6 +12,7 @@ import numpy as np
 from shaping.checks import FloatArray
 from shaping.components import Component, load
 from shaping.config import RewardConfig, ShapingConfig
+from shaping.errors import RecipeError
 from shaping.estimators.base import AdvantageEstimator
 from shaping.example_group import example_group
 from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, ShapedGroup, Verdict
@@ -114,6 +115,24 @@ class ShapingPipeline:
             RunFailed: the verifiers do not judge known answers as they must.
         """
         self.judge.start()
+        self._compile()
+
+    def reconfigured(self, config: ShapingConfig) -> "ShapingPipeline":
+        """A pipeline with other options and the same judge, which goes on; compiled as after `warm_up`.
+
+        Raises:
+            RecipeError: other rewards or verifiers, which the judge was made for, or an option that cannot be.
+        """
+        if (config.rewards, config.verifiers) != (self.config.rewards, self.config.verifiers):
+            raise RecipeError(
+                "rewards and verifiers must stay as they were while groups are shaped, found others (shaping.rewards, "
+                "shaping.verifiers)"
+            )
+        pipeline = ShapingPipeline(config, judge=self.judge)
+        pipeline._compile()
+        return pipeline
+
+    def _compile(self) -> None:
         # What is compiled depends on neither number, and with these the example has a segment.
         rule = replace(self.config.segments, min_length=5, quantile=0.8)
         self._shape(segment_group(example_group(), rule))

@@ -1,5 +1,7 @@
 """Ray shell of one rollout worker. Decides nothing."""
 
+from typing import Any
+
 import ray
 
 from rollout.engine import EngineInfo
@@ -48,6 +50,10 @@ class RolloutActor:
 
     async def canary(self, request: GroupRequest) -> CanaryAnswer:
         return await self._worker.canary(request)
+
+    async def call(self, method: str, *arguments: Any) -> None:
+        """Any other method of the worker that answers nothing."""
+        await getattr(self._worker, method)(*arguments)
 
     async def close(self) -> None:
         await self._worker.close()

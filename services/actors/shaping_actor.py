@@ -32,6 +32,9 @@ class ShapingActor:
     def ping(self) -> None:
         """Answers while other calls work, in a thread of its own."""
 
+    def configure(self, recipe: Recipe) -> None:
+        self._role.configure(recipe)
+
     def score(self, group: RolloutGroup) -> RoundOutcome:
         return self._role.score(group)
 

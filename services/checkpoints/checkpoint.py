@@ -15,6 +15,9 @@ from shaping.stored_files import check_stored_file, check_stored_size
 PINNED_FILE = "pinned"
 """Marks a checkpoint that is kept; not in the manifest, which never changes."""
 
+TAG_FILE = "tag"
+"""A user's words for it; not in the manifest either."""
+
 MAX_READERS = 8
 
 
@@ -32,6 +35,19 @@ class Checkpoint:
     @property
     def is_pinned(self) -> bool:
         return (self.path / PINNED_FILE).exists()
+
+    @property
+    def tag(self) -> str:
+        """A user's words for it; "" for none."""
+        try:
+            return (self.path / TAG_FILE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    @property
+    def moment(self) -> tuple[int, int]:
+        """By which checkpoints of a run are ordered: steps finished, and which of several moments before the next."""
+        return moment_of(self.name)
 
     def verify(self) -> None:
         """Read every file and compare its hash; as many threads as cores, up to 8.
@@ -55,6 +71,16 @@ class Checkpoint:
             raise CheckpointError(f"{file} must be readable, found {error.strerror} ({self.path})") from error
         except ValueError as error:
             raise CheckpointError(f"{file} must be JSON: {error} ({self.path})") from error
+
+
+def moment_of(name: str) -> tuple[int, int]:
+    """The moment of a checkpoint by its name: (10, 2) of step-000010.2.
+
+    Raises:
+        ValueError: not such a name.
+    """
+    step, _, revision = name.removeprefix("step-").partition(".")
+    return int(step), int(revision or 0)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-from services.checkpoints.checkpoint import PINNED_FILE, Checkpoint
+from services.checkpoints.checkpoint import PINNED_FILE, TAG_FILE, Checkpoint
 from services.checkpoints.manifest import MANIFEST_FILE, Manifest, manifest_bytes
 from services.durable_files import sync, write_synced
 from shaping.errors import CheckpointError
@@ -101,7 +101,7 @@ class CheckpointDraft:
 
     def _check(self, listed: tuple[StoredFile, ...]) -> None:
         paths = [each.path for each in listed]
-        reserved = {MANIFEST_FILE, PINNED_FILE} & set(paths)
+        reserved = {MANIFEST_FILE, PINNED_FILE, TAG_FILE} & set(paths)
         if reserved or len(set(paths)) < len(paths):
             raise CheckpointError(f"files of a checkpoint must have names of their own, found {paths} ({self.path})")
         for each in listed:

@@ -9,15 +9,18 @@ from services.recipe_sections import CheckpointConfig
 def kept(checkpoints: Sequence[Checkpoint], config: CheckpointConfig) -> tuple[Checkpoint, ...]:
     """Those to keep: the newest ones, the best one, and all that are pinned.
 
-    The best has the highest value of the metric; of equal ones the newest, and one without the metric never.
+    Of several moments of one step the last counts alone: it holds all that the others hold. The best has the highest
+    value of the metric; of equal ones the newest, and one without the metric never.
 
     Args:
-        checkpoints: whole ones, in order of steps.
+        checkpoints: whole ones, in order of their moments.
     Returns:
         In the same order; the last of `checkpoints` is always among them.
     """
-    keep = {each.name for each in checkpoints[-config.keep_last :]}
-    measured = [each for each in checkpoints if config.keep_best in each.manifest.metrics]
+    last_of = {each.manifest.step: each for each in checkpoints}
+    counted = list(last_of.values())
+    keep = {each.name for each in counted[-config.keep_last :]}
+    measured = [each for each in counted if config.keep_best in each.manifest.metrics]
     if measured:
         best = max(measured, key=lambda each: (each.manifest.metrics[config.keep_best], each.manifest.step))
         keep.add(best.name)

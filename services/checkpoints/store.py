@@ -1,6 +1,7 @@
 """The checkpoints of one run: `<run dir>/checkpoints`.
 
-step-000010/               a checkpoint: whole, and never changed but for its mark `pinned`
+step-000010/               a checkpoint: whole, and never changed but for its marks `pinned` and `tag`
+step-000010.1/             a later moment of the same step: a run that was paused before its next step ended
 step-000020.replaced-1/    of a course that the run left, when it went on from an earlier checkpoint
 .step-000030.part/         being written, or left by a save that was killed; never listed, never loaded
 .step-000000.gone/         being removed; the same
@@ -19,10 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.checkpoints.checkpoint import PINNED_FILE, Checkpoint, read_checkpoint
+from services.checkpoints.checkpoint import PINNED_FILE, TAG_FILE, Checkpoint, moment_of, read_checkpoint
 from services.checkpoints.draft import CheckpointDraft, CheckpointFacts
 from services.checkpoints.retention import kept
-from services.durable_files import sync, write_synced
+from services.durable_files import replace_file, sync, write_synced
 from services.recipe_sections import CheckpointConfig
 from shaping.errors import CheckpointError
 
@@ -30,8 +31,8 @@ __all__ = ["Checkpoint", "CheckpointDraft", "CheckpointFacts", "CheckpointStore"
 
 LATEST = "latest"
 
-_NAME = re.compile(r"step-(\d{6,})")
-_REPLACED = re.compile(r"step-\d{6,}\.replaced-\d+")
+_NAME = re.compile(r"step-(\d{6,})(?:\.([1-9]\d*))?")
+_REPLACED = re.compile(r"step-\d{6,}(?:\.[1-9]\d*)?\.replaced-\d+")
 _ASIDE = re.compile(r"\.(step-.+)\.(part|gone)")
 
 logger = logging.getLogger(__name__)
@@ -70,32 +71,34 @@ class CheckpointStore:
         self._clock = clock
 
     def begin(self, step: int) -> CheckpointDraft:
-        """Begin a checkpoint of a finished learner step; what a killed save or removal left is cleared away.
+        """Begin a checkpoint after this many learner steps; what a killed save or removal left is cleared away.
 
         Raises:
-            CheckpointError: there is one of this step or of a later one, or the directory cannot be made.
+            CheckpointError: there is one of a later step, or the directory cannot be made.
         """
-        path = self.root / f".{_name(step)}.part"
-        with _changing(path):
+        with _changing(self.root):
             if not self.root.exists():
                 self.root.mkdir(parents=True)
                 sync(self.root.parent)
             self._clear_asides()
             newest = self._names()[-1:]
-            if newest and _step(newest[0]) >= step:
+            newest_step, revision = moment_of(newest[0]) if newest else (-1, 0)
+            if newest_step > step:
                 raise CheckpointError(
-                    f"a checkpoint must be of a later step than all there are, got {step} after {newest[0]} "
+                    f"a checkpoint must be of no earlier step than any there is, got {step} after {newest[0]} "
                     f"({self.root}); a run that goes on from an earlier one sets the later ones aside first"
                 )
+            name = _name(step) if newest_step < step else f"{_name(step)}.{revision + 1}"
+            path = self.root / f".{name}.part"
             path.mkdir()
-        return CheckpointDraft(path, self.root / _name(step), step=step, clock=self._clock)
+        return CheckpointDraft(path, self.root / name, step=step, clock=self._clock)
 
     def list(self) -> tuple[Checkpoint, ...]:
-        """Checkpoints that are whole by manifest and sizes, in order of steps; contents are not read."""
+        """Checkpoints that are whole by manifest and sizes, in order of their moments; contents are not read."""
         return tuple(each for each in self._look_at_all() if isinstance(each, Checkpoint))
 
     def damaged(self) -> tuple[Damaged, ...]:
-        """The others, in order of steps."""
+        """The others, in order of their moments."""
         return tuple(each for each in self._look_at_all() if isinstance(each, Damaged))
 
     def latest(self) -> Found | None:
@@ -153,6 +156,17 @@ class CheckpointStore:
             write_synced(mark, b"")
             sync(mark.parent)
 
+    def tag(self, name: str, tag: str) -> None:
+        """Write a user's words beside a checkpoint.
+
+        Raises:
+            CheckpointError: not there, or it cannot be written.
+        """
+        self._check_known(name)
+        mark = self.root / name / TAG_FILE
+        with _changing(mark):
+            replace_file(mark, tag.encode())
+
     def unpin(self, name: str) -> None:
         """Let retention decide again.
 
@@ -175,7 +189,7 @@ class CheckpointStore:
         """
         with _changing(self.root):
             self._clear_asides()
-            later = tuple(name for name in self._names() if _step(name) > checkpoint.manifest.step)
+            later = tuple(name for name in self._names() if moment_of(name) > moment_of(checkpoint.name))
             for name in later:
                 taken = {each.name for each in self.root.iterdir()}
                 number = next(n for n in itertools.count(1) if f"{name}.replaced-{n}" not in taken)
@@ -199,6 +213,17 @@ class CheckpointStore:
         replaced = [each for each in self.root.iterdir() if _REPLACED.fullmatch(each.name)]
         removable += [each.name for each in replaced if not (each / PINNED_FILE).exists()]
         return tuple(name for name in removable if self._remove(name))
+
+    def remove(self, name: str) -> bool:
+        """Remove one checkpoint, whole or damaged, for good.
+
+        Returns:
+            False where it is pinned or cannot be removed, which is logged.
+        Raises:
+            CheckpointError: not there.
+        """
+        self._check_known(name)
+        return self._remove(name)
 
     def _remove(self, name: str) -> bool:
         path, aside = self.root / name, self.root / f".{name}.gone"
@@ -229,10 +254,10 @@ class CheckpointStore:
             found = [each.name for each in self.root.iterdir()]
         except FileNotFoundError:
             return ()
-        return tuple(sorted((name for name in found if _NAME.fullmatch(name)), key=_step))
+        return tuple(sorted((name for name in found if _NAME.fullmatch(name)), key=moment_of))
 
     def _look_at_all(self) -> Sequence[Checkpoint | Damaged]:
-        """In order of steps, all at one moment: one that goes meanwhile has a newer one beside it, so look again."""
+        """In order, all at one moment: one that goes meanwhile has a newer one beside it, so look again."""
         while True:
             found = [self._look(name) for name in self._names()]
             there = [each for each in found if each is not None]
@@ -259,9 +284,6 @@ class CheckpointStore:
 def _name(step: int) -> str:
     return f"step-{step:06d}"
 
-
-def _step(name: str) -> int:
-    return int(name.removeprefix("step-"))
 
 
 @contextmanager

@@ -4,11 +4,14 @@ Two ways. At the step border, on all engines, while training waits: the engines 
 Beside training, on engines that are lent (`evaluation.num_workers`): these keep the version that they had and take no
 weights until they are given back, while the others go on with the run. After the last step nothing trains, and all
 engines answer.
+
+In a pause, a drain waits for an evaluation; a freeze and an abort do not: its requests are held, or given up and asked
+for again, by the same engines with the same weights. Where these are given back meanwhile, one beside training is lost.
 """
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from services.bell import Bell
@@ -103,10 +106,25 @@ class RunEvaluations:
         self._clock = clock
         self._beside: int | None = None
         self._is_answered = False
+        self._outcome: EvaluationReport | str = ""
+
+    def set_interval(self, every_steps: int) -> None:
+        """Evaluate after so many steps from now on; 0 at the end only. Nothing where the run evaluates nothing."""
+        if self._plan is not None:
+            self._plan = replace(self._plan, every_steps=every_steps)
 
     def is_due(self, step: int, *, is_last: bool) -> bool:
         plan = self._plan
         return plan is not None and (is_last or bool(plan.every_steps and step % plan.every_steps == 0))
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the run evaluates anything at all."""
+        return self._plan is not None
+
+    def is_measured(self, policy_version: int) -> bool:
+        """Whether there is a result for this version."""
+        return self._plan is not None and self._plan.book.is_measured(policy_version)
 
     def is_open(self, first: int) -> bool:
         """Whether a process that begins at this step has to evaluate it: one before it may not have come to an end."""
@@ -145,18 +163,30 @@ class RunEvaluations:
         """
         return await self._evaluate(policy_version, self._workers)
 
-    async def begin(self, policy_version: int) -> None:
-        """Lend engines, which serve this version, and let `run` evaluate on them; training goes on at once."""
+    async def begin(self, policy_version: int) -> str:
+        """Lend engines, which serve this version, and let `run` evaluate on them; training goes on at once.
+
+        Returns:
+            Why it was not begun, which is told as well, or "".
+        """
+        why = ""
         if self._beside is not None:
-            message = f"version {policy_version} is not evaluated: the evaluation of version {self._beside} goes on"
-            await self._tell("evaluation_skipped", f"{message} (evaluation.every_steps, evaluation.num_workers)")
-            return
-        if not self._workers.rollout.lend(self._known.num_workers):
-            message = f"version {policy_version} is not evaluated: only one engine serves, and training needs it"
-            await self._tell("evaluation_skipped", f"{message} (evaluation.num_workers)")
-            return
+            why = f"version {policy_version} is not evaluated: the evaluation of version {self._beside} goes on "
+            why += "(evaluation.every_steps, evaluation.num_workers)"
+        elif not self._workers.rollout.lend(self._known.num_workers):
+            why = f"version {policy_version} is not evaluated: only one engine serves, and training needs it "
+            why += "(evaluation.num_workers)"
+        if why:
+            await self._tell("evaluation_skipped", why)
+            return why
         self._beside = policy_version
         self._bell.ring()
+        return ""
+
+    async def outcome(self, policy_version: int) -> EvaluationReport | str:
+        """What became of the evaluation that was begun of this version: its result, or why it was given up."""
+        await self._bell.wait_until(lambda: self._is_answered or self._beside != policy_version)
+        return self._outcome
 
     async def recover(self, first: int) -> None:
         """Report what an earlier process of the run had all answers to, and tell of what is lost with it.
@@ -182,9 +212,11 @@ class RunEvaluations:
             await self._bell.wait_until(lambda: self._beside is not None and not self._is_answered)
             assert self._beside is not None
             try:
-                await self._report(await self._evaluate(self._beside, _OnLentEngines(self._workers)))
+                self._outcome = await self._evaluate(self._beside, _OnLentEngines(self._workers))
+                await self._report(self._outcome)
             except (RunFailed, UserError) as failure:
-                await self._tell("evaluation_lost", f"the evaluation of version {self._beside} is given up: {failure}")
+                self._outcome = f"the evaluation of version {self._beside} is given up: {failure}"
+                await self._tell("evaluation_lost", self._outcome)
             self._is_answered = True
             self._bell.ring()
 

@@ -10,10 +10,9 @@ import xxhash
 from services.checkpoints.export import export
 from services.checkpoints.manifest import MANIFEST_FILE
 from services.checkpoints.store import CheckpointStore
-from services.run_dir import CHECKPOINTS_DIR, POLICY_DIR, RECIPE_FILE
+from services.run_dir import CHECKPOINTS_DIR, EXPORTS_DIR, POLICY_DIR, RECIPE_FILE
 from shaping.errors import UserError
 
-EXPORTS_DIR = "exports"
 _NUM_WINDOWS, _WINDOW_BYTES = 64, 1 << 16
 _MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".model")
 

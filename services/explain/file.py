@@ -65,6 +65,7 @@ class GroupRecord:
         line: 1-based.
         labels: those of "step", "policy_version" and "group_id" that the line has.
         less: the LESS options that the line has.
+        correct: [G] bool, of the responses.
         has_exact_entropies: measured; otherwise bounded by top-k log-probs.
         numbers: those of `NUMBERS` that its responses have; the others are zeros.
     """
@@ -75,13 +76,9 @@ class GroupRecord:
     labels: Mapping[str, int | str]
     less: Mapping[str, Any]
     responses: tuple[ResponseRecord, ...]
+    correct: BoolArray
     has_exact_entropies: bool
     numbers: frozenset[str]
-
-    @property
-    def correct(self) -> BoolArray:
-        """[G] bool."""
-        return np.array([response.correct for response in self.responses], np.bool_)
 
     @property
     def has_upper_bounds(self) -> bool:
@@ -139,6 +136,19 @@ def read_groups(path: Path, token_name: TokenName = "<{}>".format) -> GroupFile:
     return GroupFile(path=path, groups=tuple(groups), notices=tuple(notices))
 
 
+def parse_group(
+    value: dict[str, Any], where: str, *, number: int = 1, token_name: TokenName = "<{}>".format
+) -> GroupRecord:
+    """The group of one line that is JSON already.
+
+    Args:
+        where: the line, for messages.
+    Raises:
+        DataError: the first field that breaks its rule.
+    """
+    return _group(JsonLine(where=where, page=PAGE), value, number, _Vocabulary(name=token_name))
+
+
 def _group(line: JsonLine, value: dict[str, Any], number: int, vocabulary: _Vocabulary) -> GroupRecord:
     version = line.get(value, "version")
     if type(version) is not int or version != VERSION:
@@ -161,6 +171,7 @@ def _group(line: JsonLine, value: dict[str, Any], number: int, vocabulary: _Voca
         labels=_labels(line, value),
         less=_less(line.inside("less"), value.get("less")),
         responses=responses,
+        correct=np.array([response.correct for response in responses], np.bool_),
         has_exact_entropies=_all_or_none(line, rows, "entropies"),
         numbers=frozenset(name for name in NUMBERS if _all_or_none(line, rows, name)),
     )

@@ -4,7 +4,10 @@ Tokens with the same `Reason` have the same words, so that a view writes them on
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import NamedTuple
+
+import numpy as np
 
 from services.explain.group import ExplainedGroup
 from shaping.checks import split_rows
@@ -34,14 +37,24 @@ class Reason(NamedTuple):
 
 def reasons(group: ExplainedGroup, row: int) -> Iterator[Reason]:
     """The reason of each token of a response."""
+    for reason, times in reason_runs(group, row):
+        yield from repeat(reason, times)
+
+
+def reason_runs(group: ExplainedGroup, row: int) -> Iterator[tuple[Reason, int]]:
+    """The same as run lengths: a reason, and for how many tokens on end it holds."""
     why = group.why
     support = why.analysis.support
     contained = split_rows(support.token_support, [len(each) for each in group.entropies])[row]
     ties = group.entropies[row] == support.thresholds[row]
     columns = (why.class_codes[row], why.supports[row], contained, why.string_indices[row], ties)
+    table = np.stack([column.astype(np.int64) for column in columns], axis=1)
+    starts = np.flatnonzero(np.r_[len(table) > 0, (table[1:] != table[:-1]).any(axis=1)])
+    lengths = np.diff(np.append(starts, len(table)))
     is_correct = group.record.responses[row].correct
-    for code, own, plain, string, tie in zip(*(column.tolist() for column in columns), strict=True):
-        yield Reason(code=code, support=own, contained=plain, string=string, is_correct=is_correct, is_tie=tie)
+    for (code, own, plain, string, tie), times in zip(table[starts].tolist(), lengths.tolist(), strict=True):
+        reason = Reason(code=code, support=own, contained=plain, string=string, is_correct=is_correct, is_tie=bool(tie))
+        yield reason, times
 
 
 def words(group: ExplainedGroup, reason: Reason) -> str:
@@ -120,7 +133,7 @@ def _one_share(group: ExplainedGroup, is_correct: bool) -> str:
 
 
 def _class_size(group: ExplainedGroup, is_correct: bool) -> int:
-    return int((group.record.correct == is_correct).sum())
+    return int(np.count_nonzero(group.record.correct == is_correct))
 
 
 def _name(is_correct: bool) -> str:

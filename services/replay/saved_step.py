@@ -11,6 +11,7 @@ from pathlib import Path
 from services.checkpoints.checkpoint import Checkpoint
 from services.checkpoints.store import CheckpointStore
 from services.group_files import SavedGroup, read_groups
+from services.live.changes import CHANGES_FILE, read_changes, recipe_at
 from services.recipe import Recipe, load_recipe
 from services.run_dir import CHECKPOINTS_DIR, RECIPE_FILE, read_run_id
 from services.skipped_step import GROUPS_FILE, SKIPPED_DIR, STEP_FILE, SkippedStep, read_skipped
@@ -27,6 +28,7 @@ class SavedStep:
     """A step that was skipped.
 
     Args:
+        recipe: that the step was to be trained by, live changes included.
         groups: in the order of `skipped.lines`.
     """
 
@@ -77,7 +79,9 @@ def open_step(path: Path) -> SavedStep:
     named, found = [each.group_id for each in skipped.lines], [summary.group_id for summary, _ in groups]
     if named != found:
         raise CheckpointError(f"{GROUPS_FILE} must hold the groups that {STEP_FILE} names, found others ({directory})")
-    recipe = load_recipe(run_dir / RECIPE_FILE)
+    changes = run_dir / CHANGES_FILE
+    recorded = read_changes(changes) if changes.exists() else ()
+    recipe = recipe_at(load_recipe(run_dir / RECIPE_FILE), recorded, skipped.step)
     return SavedStep(run_dir=run_dir, directory=directory, recipe=recipe, skipped=skipped, groups=groups)
 
 

@@ -44,6 +44,16 @@ class LearnerRole:
         )
         return self._learner.step(work)
 
+    def configure(self, recipe: Recipe) -> None:
+        """Train by this recipe from the next step on.
+
+        Raises:
+            RecipeError: it differs in something that the learner was built with; nothing has changed then.
+        """
+        at = sampling_at(recipe.rollout.sampling)
+        self._learner.configure(recipe.learner)
+        self._sampling_at = at
+
     def weight_layout(self) -> WeightLayout:
         return self._learner.weight_layout()
 

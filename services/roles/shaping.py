@@ -28,11 +28,13 @@ class ShapingRole:
 
     Args:
         dump: is offered every group that is trained.
+        groups: file for what a later recipe wants dumped; None dumps none.
     """
 
-    def __init__(self, pipeline: ShapingPipeline, dump: GroupDump | None = None) -> None:
+    def __init__(self, pipeline: ShapingPipeline, dump: GroupDump | None = None, *, groups: Path | None = None) -> None:
         self._pipeline = pipeline
         self._dump = dump
+        self._groups = groups
 
     def warm_up(self) -> None:
         """Start the verifiers, and compile what the first group would otherwise wait for.
@@ -41,6 +43,17 @@ class ShapingRole:
             RunFailed: the verifiers do not judge known answers as they must.
         """
         self._pipeline.warm_up()
+
+    def configure(self, recipe: Recipe) -> None:
+        """Shape by this recipe from the next group on.
+
+        Raises:
+            RecipeError: it differs in something that the role was built with; nothing has changed then.
+        """
+        pipeline = self._pipeline.reconfigured(recipe.shaping)
+        if self._groups is not None:
+            self._dump = open_dump(recipe, self._groups, self._dump)
+        self._pipeline = pipeline
 
     def close(self) -> None:
         """End the verifiers."""
@@ -104,7 +117,7 @@ def build_shaping_role(recipe: Recipe, groups: Path | None = None) -> ShapingRol
     """
     judge = make_judge(recipe.shaping.verifiers, recipe.shaping.rewards)
     dump = open_dump(recipe, groups) if groups is not None else None
-    return ShapingRole(ShapingPipeline(recipe.shaping, judge=judge), dump)
+    return ShapingRole(ShapingPipeline(recipe.shaping, judge=judge), dump, groups=groups)
 
 
 def _graded(rollout: Rollout, verdict: Verdict) -> GradedResponse:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from learner.batch_plan import BatchPlan, SampleSize
-from rollout.engine import EngineInfo
+from rollout.engine import EngineInfo, EngineMemory
 from rollout.worker import GroupSummary
 from services.ledger import LedgerLine
 from services.ports import ControlPort, LearnerPort, RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
-from services.reports import Intent, IntentKind, RunEvent, RunReport, StepReport
+from services.recipe import Recipe
+from services.recipe_sections import CheckpointConfig
+from services.reports import ControlReport, Intent, IntentKind, RunEvent, StepReport
 from services.run_store import PendingCheckpoint
 from services.simulation.service_times import Draws, ResponseLengths, ServiceTimes
 from services.skipped_step import SkippedStep
@@ -33,6 +35,7 @@ from shaping.training import BucketLayout, CanaryAnswer, StepResult, WeightChann
 
 LAYOUT = WeightLayout(buckets=(BucketLayout(names=("w",), shapes=((1,),), dtype="float32", num_bytes=4),))
 NOT_SIMULATED = "checkpoints are not simulated"
+NOT_PAUSED = "nobody pauses a simulation"
 
 
 class SimulatedRollout:
@@ -129,6 +132,21 @@ class SimulatedRollout:
     async def resume(self) -> None:
         self._paused_s, self._paused_since = self._paused_until_now(), None
 
+    async def freeze(self) -> None:
+        raise NotImplementedError(NOT_PAUSED)
+
+    async def thaw(self) -> None:
+        raise NotImplementedError(NOT_PAUSED)
+
+    async def abort(self) -> None:
+        raise NotImplementedError(NOT_PAUSED)
+
+    async def release(self, memory: EngineMemory) -> None:
+        raise NotImplementedError(f"{NOT_PAUSED}, and gives back no {memory}")
+
+    async def wake(self, memory: EngineMemory) -> None:
+        raise NotImplementedError(f"{NOT_PAUSED}, and takes back no {memory}")
+
     async def canary(self, request: GroupRequest) -> CanaryAnswer:
         no_logprobs = np.zeros(0, np.float32)
         no_ids = np.zeros(0, np.int32)
@@ -172,6 +190,9 @@ class SimulatedShaping:
 
     async def ping(self) -> None:
         """Always there."""
+
+    async def configure(self, recipe: Recipe) -> None:
+        raise NotImplementedError(f"live changes are not simulated: {recipe.name}")
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         size = round_handle.summary.num_rollouts
@@ -234,6 +255,9 @@ class SimulatedLearner:
     async def ping(self) -> None:
         """Always there."""
 
+    async def configure(self, recipe: Recipe) -> None:
+        raise NotImplementedError(f"live changes are not simulated: {recipe.name}")
+
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         require(step == self._policy_version, f"step {self._policy_version} must follow, got {step}", "learner")
         planned = [
@@ -294,7 +318,7 @@ class SimulatedControl:
     steps: list[StepReport] = field(default_factory=list)
     events: list[RunEvent] = field(default_factory=list)
 
-    async def report(self, report: RunReport) -> None:
+    async def report(self, report: ControlReport) -> None:
         if isinstance(report, StepReport):
             self.steps.append(report)
         elif isinstance(report, RunEvent):
@@ -315,6 +339,10 @@ class SimulatedStore:
     def attach(self, learner: LearnerPort, control: ControlPort) -> None:
         """Nothing is saved."""
         del learner, control
+
+    def keep(self, config: CheckpointConfig) -> None:
+        """Nothing is kept."""
+        del config
 
     def write_ledger(self, line: LedgerLine) -> None:
         require(line.ordinal not in self.ended, f"a group must end once, {line} ended before", "ledger")

@@ -169,7 +169,7 @@ class _Simulation:
             clock=virtual_clock,
         )
         orchestrator = Orchestrator(
-            replace(orchestrator_config(self._recipe), checkpoint_every=0),
+            replace(orchestrator_config(self._recipe), checkpoint_every=0, tell_seconds=0),
             factory=self._factory,
             rollout=self._rollout,
             shaping=self._shaping,

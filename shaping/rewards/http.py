@@ -10,7 +10,8 @@ alone that has an "error".
 Tries again, with exponential back-off and jitter or after Retry-After, only where the connection failed, on 429 and on
 5xx. Batches are under way side by side, `max_concurrent` at once.
 The scorer reads responses and decides on rewards: it has to be trusted. Redirects are not followed, and proxies of the
-environment are not used. Its token is read from the environment and stands in no recipe and no message.
+environment are not used. Its token, and what `${env:NAME}` and `${file:PATH}` in the URL stand for, are looked up when
+they are used and stand in no recipe and no message.
 """
 
 import asyncio
@@ -25,11 +26,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 import httpx
 
 from shaping.groups import Verdict, VerdictStatus
 from shaping.rewards.base import RewardRequest, RewardResult
+from shaping.secret_references import references_in, resolve_references, secret_of
 from shaping.signals import Signal
 
 NEEDS: frozenset[Signal] = frozenset()
@@ -42,7 +45,7 @@ _SHOWN_CHARACTERS = 200
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Args:
-    url: of the scorer, http or https.
+    url: of the scorer, http or https; may refer to secrets: https://scorer/score?key=${env:SCORER_KEY}.
     batch_size: most responses in one request.
     max_concurrent: requests under way at once.
     request_seconds: longest wall time of one request.
@@ -113,27 +116,37 @@ class Http:
         if name and not token:
             detail = f"token_env must name a variable that holds a token, {name} is not set where shaping runs"
             return [_no_verdict(VerdictStatus.CRASHED, detail)] * len(requests)
+        try:
+            url = resolve_references(self.config.url, "url")
+        except ValueError as error:
+            return [_no_verdict(VerdictStatus.CRASHED, str(error))] * len(requests)
         # In a thread of its own: the caller may be a coroutine, and only an event loop can bound a whole request.
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-reward") as thread:
-            results = thread.submit(asyncio.run, self._score_all(requests, token)).result()
-        return [_masked(result, token) for result in results] if token else results
+            results = thread.submit(asyncio.run, self._score_all(requests, url, token)).result()
+        secrets = [secret_of(each, os.environ) for each in references_in(self.config.url)] + ([token] if token else [])
+        return [_masked(result, secrets) for result in results] if secrets else results
 
-    async def _score_all(self, requests: Sequence[RewardRequest], token: str) -> list[RewardResult]:
+    async def _score_all(self, requests: Sequence[RewardRequest], url: str, token: str) -> list[RewardResult]:
         size = self.config.batch_size
         batches = [requests[start : start + size] for start in range(0, len(requests), size)]
         free = asyncio.Semaphore(self.config.max_concurrent)
         deadline = asyncio.get_running_loop().time() + self.config.total_seconds
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=None) as client:
-            scored = await asyncio.gather(*(self._score_some(client, batch, free, deadline) for batch in batches))
+            scored = await asyncio.gather(*(self._score_some(client, url, batch, free, deadline) for batch in batches))
         return [result for results in scored for result in results]
 
     async def _score_some(
-        self, client: httpx.AsyncClient, batch: Sequence[RewardRequest], free: asyncio.Semaphore, deadline: float
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        batch: Sequence[RewardRequest],
+        free: asyncio.Semaphore,
+        deadline: float,
     ) -> list[RewardResult]:
         try:
             async with asyncio.timeout_at(deadline), free:
-                return await self._ask_repeatedly(client, batch, deadline)
+                return await self._ask_repeatedly(client, url, batch, deadline)
         except TimeoutError as error:
             told = str(error) or f"no answer within total_seconds {self.config.total_seconds:g}"
             return [_no_verdict(VerdictStatus.TIMED_OUT, told)] * len(batch)
@@ -141,13 +154,13 @@ class Http:
             return [_no_verdict(VerdictStatus.CRASHED, str(error))] * len(batch)
 
     async def _ask_repeatedly(
-        self, client: httpx.AsyncClient, batch: Sequence[RewardRequest], deadline: float
+        self, client: httpx.AsyncClient, url: str, batch: Sequence[RewardRequest], deadline: float
     ) -> list[RewardResult]:
         body = json.dumps({"items": [_item(request) for request in batch]}).encode()
         pause = self.config.backoff_seconds
         for tries_left in reversed(range(self.config.max_retries + 1)):
             try:
-                return self._read(await self._ask(client, body), len(batch))
+                return self._read(await self._ask(client, url, body), len(batch))
             except _TryAgain as failure:
                 # Jitter, so that workers which failed together do not come back together.
                 seconds = pause * random.uniform(0.5, 1.0) if failure.seconds is None else failure.seconds
@@ -157,11 +170,11 @@ class Http:
                 pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _ask(self, client: httpx.AsyncClient, body: bytes) -> bytes:
+    async def _ask(self, client: httpx.AsyncClient, url: str, body: bytes) -> bytes:
         seconds = self.config.request_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await _post(client, self.config.url, body)
+                return await _post(client, url, body)
         except TimeoutError as error:
             raise TimeoutError(f"no answer within request_seconds {seconds:g}") from error
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
@@ -230,9 +243,12 @@ def _item(request: RewardRequest) -> dict[str, object]:
     }
 
 
-def _masked(result: RewardResult, token: str) -> RewardResult:
+def _masked(result: RewardResult, secrets: Sequence[str]) -> RewardResult:
     """A scorer may say what it was sent."""
-    return replace(result, verdict=replace(result.verdict, detail=result.verdict.detail.replace(token, "[token]")))
+    detail = result.verdict.detail
+    for secret in secrets:
+        detail = detail.replace(secret, "[token]").replace(quote(secret, safe=""), "[token]")
+    return replace(result, verdict=replace(result.verdict, detail=detail))
 
 
 def _no_verdict(status: VerdictStatus, detail: str) -> RewardResult:

@@ -44,7 +44,7 @@ async def test_an_engine_says_what_it_proved(case: Any) -> None:
     assert case.info.max_model_tokens == 512
     assert 0 <= case.info.max_logprob_error <= 1e-4
     assert 0 <= case.info.max_entropy_error <= 1e-4
-    assert case.engine.policy_version == 7
+    assert case.first_version == 7
 
 
 async def test_a_request_gives_finite_numbers_of_equal_length_and_one_version(case: Any) -> None:

@@ -15,8 +15,9 @@ import yaml
 from recipe_builders import make_raw, write_recipe
 from toy_policy import toy_changes, write_toy_policy
 
-from services.cli import main, parse_overrides
-from shaping.errors import RecipeError
+from services.cli import main
+from services.commands.options import parse_labels, parse_overrides
+from shaping.errors import RecipeError, UserError
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "deploy" / "recipes" / "quickstart.yaml"
@@ -123,6 +124,51 @@ def test_what_is_no_key_and_value_is_refused(given: str, words: str) -> None:
         parse_overrides([given])
 
 
+def test_labels_are_words_as_they_stand() -> None:
+    assert parse_labels(["team=a", "n=1", "empty="]) == {"team": "a", "n": "1", "empty": ""}
+    with pytest.raises(UserError, match="--label must be key=value, got 'team'"):
+        parse_labels(["team"])
+
+
+# -- the whole command
+
+NOUNS = {"checkpoints", "config", "data", "eval", "groups", "workers"}
+COMMANDS = {
+    *("train", "resume", "submit", "plan", "simulate", "list", "status", "top", "wait", "logs", "events", "pause"),
+    *("cancel", "export", "replay", "evaluate", "compare", "explain", "serve", "shutdown", "doctor", "version"),
+}
+
+
+def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run_command("--help") == 0
+    listed = {
+        line.split()[1]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("\u2502 ") and line[2] != " "
+    }
+    assert listed - {"--help", "--no-color"} == COMMANDS | NOUNS
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS | NOUNS))
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run_command(command, "--help") == 0
+    assert command in capsys.readouterr().out
+
+
+def test_no_option_takes_a_token(capsys: pytest.CaptureFixture[str]) -> None:
+    # What stands on a command line is in the list of processes, and in the shell's history.
+    for command in sorted(COMMANDS | NOUNS):
+        run_command(command, "--help")
+        assert "--token " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["--sett", "trian"])
+def test_unknown_word_is_a_mistake(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    assert run_command(word) == 2
+    assert word in capsys.readouterr().err
+
+
 # -- a user's mistakes
 
 
@@ -217,6 +263,12 @@ def test_model_without_weights_is_told_and_leaves_no_run_behind(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("lessrl: model.path must hold a model: ")
     assert list(empty_directory.glob("runs/*")) == []
+
+
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_directory_without_a_run_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    message = user_error(capsys, command, tmp_path)
+    assert "a recipe must be a YAML file" in message or "a run's directory must hold recipe.yaml" in message
 
 
 # -- a run

@@ -123,3 +123,34 @@ async def closes_late() -> None:
         await asyncio.sleep(99.0)
     except asyncio.CancelledError:
         raise OSError("closed") from None
+
+
+def test_time_that_stands_still_makes_no_call_late() -> None:
+    """Begun at 0, 4 and 8; ten seconds each, of which none passes from 6 to 106."""
+
+    async def law() -> list[str]:
+        deadlines, calls = EqualDeadlines(10.0), []
+        for name, seconds in (("a", 999.0), ("b", 109.0), ("c", 999.0)):
+            calls.append(asyncio.ensure_future(call(deadlines, name, seconds)))
+            await asyncio.sleep(2.0)
+            if name == "b":
+                deadlines.stand_still()
+                deadlines.stand_still()
+            await asyncio.sleep(2.0)
+        await asyncio.sleep(94.0)
+        deadlines.go_on()
+        deadlines.go_on()
+        calls.append(asyncio.ensure_future(call(deadlines, "d", 999.0)))
+        return await asyncio.gather(*calls)
+
+    # a had 4 s left, b 8 s, c, begun meanwhile, all of its 10; d begins at 106.
+    assert run_virtual(law()) == ["a late at 110", "b done at 113", "c late at 116", "d late at 116"]
+
+
+def test_nothing_is_late_while_time_stands_still() -> None:
+    async def law() -> str:
+        deadlines = EqualDeadlines(10.0)
+        deadlines.stand_still()
+        return await call(deadlines, "a", 5000.0)
+
+    assert run_virtual(law()) == "a done at 5000"

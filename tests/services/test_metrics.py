@@ -9,6 +9,7 @@ from report_builders import make_description, make_evaluation, make_event, make_
 
 from services.catalogue_entries import FAMILIES, catalogue
 from services.metrics import RunMetrics
+from services.reports import PauseMode
 
 
 def make_metrics() -> RunMetrics:
@@ -121,6 +122,18 @@ def test_retried_groups_are_counted() -> None:
     metrics = make_metrics()
     metrics.observe(make_event("group_retried"))
     assert samples(metrics)["less_rollout_group_retries_total", ()] == 1
+
+
+def test_pauses_are_counted_by_their_mode() -> None:
+    metrics = make_metrics()
+    metrics.count_pause(mode=PauseMode.FREEZE, succeeded=True)
+    metrics.add_paused_seconds(2.5, mode=PauseMode.ABORT)
+    found = samples(metrics)
+    pauses = {labels: value for (name, labels), value in found.items() if name == "less_run_pauses_total"}
+    assert len(pauses) == 6
+    assert {labels for labels, value in pauses.items() if value} == {(("mode", "freeze"), ("result", "succeeded"))}
+    assert found["less_run_paused_seconds_total", (("mode", "abort"),)] == 2.5
+    assert found["less_run_paused_seconds_total", (("mode", "drain"),)] == 0
 
 
 def test_build_and_run_facts_are_info() -> None:

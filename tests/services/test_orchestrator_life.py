@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from fake_roles import FakeShaping, settle
+from fake_roles import FakeShaping, make_order, settle
 from prompt_builders import make_factory
 from run_builders import group_ids, make_run
 
 from rollout.plans.hinted_second_round import Config, HintedSecondRoundPlan
+from services.pausing import RunCancelled
 from services.ports import RoundHandle, ShapedHandle
 from services.reports import Intent, IntentKind, RunState, StepReport
-from services.user_gate import RunCancelled
 from shaping.errors import RecordError, RunFailed
 from shaping.groups import DropReason
 
@@ -26,12 +26,12 @@ async def test_a_pause_drains_and_a_resume_goes_on_where_it_was() -> None:
     await run.control.want(IntentKind.PAUSE)
     await settle()
     # Groups under way go on; nothing is said before they have ended.
-    assert run.control.events("drained") == []
+    assert run.control.events("paused") == []
     for worker in run.workers:
         for event in worker.holds.values():
             event.set()
     await settle()
-    (drained,) = run.control.events("drained")
+    (drained,) = run.control.events("paused")
     assert drained.state is RunState.PAUSED
     assert drained.message == "Paused at version 0; 2 shaped groups wait"
     # A whole batch waits, yet no step begins and no group is asked for.
@@ -42,7 +42,7 @@ async def test_a_pause_drains_and_a_resume_goes_on_where_it_was() -> None:
     await task
     assert [each.state for each in run.control.events("resumed")] == [RunState.RUNNING]
     assert run.learner.batches == [group_ids(0, 1), group_ids(2, 3), group_ids(4, 5)]
-    assert len(run.control.events("drained")) == 1
+    assert len(run.control.events("paused")) == 1
 
 
 async def test_no_group_is_asked_for_in_a_pause_even_where_a_slot_is_free() -> None:
@@ -56,7 +56,7 @@ async def test_no_group_is_asked_for_in_a_pause_even_where_a_slot_is_free() -> N
     for event in run.workers[0].holds.values():
         event.set()
     await settle()
-    assert run.control.events("drained")[0].message == "Paused at version 0; 1 shaped groups wait"
+    assert run.control.events("paused")[0].message == "Paused at version 0; 1 shaped groups wait"
     assert run.asked == list(group_ids(0, 1))
     await run.control.want(IntentKind.RUN)
     await task
@@ -71,10 +71,10 @@ async def test_a_pause_lets_the_learner_step_end_and_its_version_go_live() -> No
     await settle()
     await run.control.want(IntentKind.PAUSE)
     await settle()
-    assert run.control.events("drained") == []
+    assert run.control.events("paused") == []
     held.set()
     await settle()
-    (drained,) = run.control.events("drained")
+    (drained,) = run.control.events("paused")
     assert drained.message == "Paused at version 1; 0 shaped groups wait"
     assert run.workers[0].policy_version == 1 and len(run.control.steps) == 1
     assert not task.done()
@@ -89,10 +89,10 @@ async def test_a_pause_lets_the_first_evaluation_end() -> None:
     await settle()
     await run.control.want(IntentKind.PAUSE)
     await settle()
-    assert run.control.events("drained") == []
+    assert run.control.events("paused") == []
     run.workers[0].holds["held_out-00000-000"].set()
     await settle()
-    assert len(run.control.events("drained")) == 1
+    assert len(run.control.events("paused")) == 1
     run.clock.now += 1000.0
     await run.control.want(IntentKind.RUN)
     await task
@@ -111,7 +111,7 @@ async def test_time_in_a_pause_is_no_training_time() -> None:
     run.clock.now += 5.0  # the last group drains: that is waiting
     run.workers[0].holds[group_ids(1)[0]].set()
     await settle()
-    assert len(run.control.events("drained")) == 1
+    assert len(run.control.events("paused")) == 1
     run.clock.now += 1000.0
     await run.control.want(IntentKind.RUN)
     await task
@@ -122,9 +122,9 @@ async def test_time_in_a_pause_is_no_training_time() -> None:
 
 async def test_a_run_paused_before_it_begins_asks_for_nothing() -> None:
     run = make_run(groups_per_step=1, num_steps=1)
-    run.control.intent = Intent(generation=2, kind=IntentKind.PAUSE)
+    run.control.intent = Intent(generation=2, kind=IntentKind.PAUSE, order=make_order())
     task = run.begin()
-    await run.control.until(lambda _: bool(run.control.events("drained")))
+    await run.control.until(lambda _: bool(run.control.events("paused")))
     await settle()
     assert run.learner.batches == []
     await run.control.want(IntentKind.RUN)
@@ -141,12 +141,12 @@ async def test_every_pause_is_answered_even_one_asked_for_before_the_resume_was_
     await settle()
     run.workers[0].holds[group_ids(0)[0]].set()
     await settle()
-    assert len(run.control.events("drained")) == 1
+    assert len(run.control.events("paused")) == 1
     # Resume and pause again at once: the run only ever sees the second pause.
     run.control.intent = Intent(generation=run.control.intent.generation + 1, kind=IntentKind.RUN)
     await run.control.want(IntentKind.PAUSE)
     await settle()
-    assert len(run.control.events("drained")) == 2 and run.control.events("resumed") == []
+    assert len(run.control.events("paused")) == 2 and run.control.events("resumed") == []
     await run.control.want(IntentKind.RUN)
     await task
 

@@ -8,11 +8,12 @@ import pytest
 from run_builders import FakeRun, make_run
 from stormy_roles import StormyRollout, StormyShaping
 
-from services.reports import IntentKind
+from services.reports import IntentKind, PauseMode, ReleaseLevel
 from services.virtual_time import run_virtual
 from shaping.groups import DropReason
 
 STEPS, GROUPS = 8, 2
+LEVELS = (ReleaseLevel.NONE, ReleaseLevel.KV_CACHE, ReleaseLevel.ROLLOUT_WEIGHTS)
 LONGEST_S = 50_000.0
 """Far beyond all deadlines of a run together: one that is still there then waits for ever."""
 
@@ -61,9 +62,13 @@ def _is_dull(group_id: str) -> bool:
 
 async def pause_now_and_then(run: FakeRun, chance: random.Random) -> None:
     for _ in range(chance.choice((0, 1, 3))):
-        for kind in (IntentKind.PAUSE, IntentKind.RUN):
-            await asyncio.sleep(60.0 * chance.random())
-            await run.control.want(kind)
+        await asyncio.sleep(60.0 * chance.random())
+        mode = chance.choice(tuple(PauseMode))
+        # Memory is given back with nothing under way, and a freeze keeps what is.
+        release = chance.choice(LEVELS) if mode is not PauseMode.FREEZE else ReleaseLevel.NONE
+        await run.control.pause(mode, checkpoint=chance.random() < 0.3, release=release)
+        await asyncio.sleep(60.0 * chance.random())
+        await run.control.want(IntentKind.RUN)
 
 
 async def weather(seed: int) -> None:

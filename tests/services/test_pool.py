@@ -9,7 +9,7 @@ import pytest
 from services.pool import Pool, PoolConfig, RestartBudget
 from services.reports import RunEvent
 from services.virtual_time import run_virtual, virtual_clock
-from shaping.errors import RoleDied, RunFailed
+from shaping.errors import RoleDied, RolloutAborted, RunFailed
 
 GONE = RoleDied(role="rollout", cause="its process ended")
 NEVER = 1e9
@@ -221,3 +221,95 @@ def test_restarts_of_all_roles_come_out_of_one_budget() -> None:
     budget = RestartBudget(2)
     assert [budget.take() for _ in range(3)] == [True, True, False]
     assert RestartBudget(2, spent=2).take() is False
+
+
+def test_a_pool_that_is_held_gives_no_work_and_asks_again_for_what_was_given_up() -> None:
+    async def law() -> None:
+        team = make_team(2, attempts=1)
+        given_up: list[str] = []
+
+        async def aborted(hand: Hand) -> str:
+            await asyncio.sleep(1.0)
+            if not given_up:
+                given_up.append(hand.worker_id)
+                raise RolloutAborted("given up")
+            return hand.worker_id
+
+        calls = [asyncio.ensure_future(team.pool.call(aborted, what="work", group_id="a"))]
+        await asyncio.sleep(0.5)
+        team.pool.hold()
+        calls.append(asyncio.ensure_future(team.call("b")))
+        await asyncio.sleep(100.0)
+        assert team.pool.num_asked == 2 and team.pool.num_under_way == 0
+        team.pool.let_go()
+        first, second = await asyncio.gather(*calls)
+        assert {first, second} <= {"rollout-0", "rollout-1", "b by rollout-0", "b by rollout-1"} and len(given_up) == 1
+        assert virtual_clock() == 101.5 and team.events == [] and team.pool.num_asked == 0
+
+    run_virtual(law())
+
+
+def test_a_worker_that_drains_finishes_and_is_no_longer_asked() -> None:
+    async def law() -> None:
+        team = make_team(2)
+        team.hands[0].seconds = 7.0
+        first = asyncio.ensure_future(team.call("a"))
+        await asyncio.sleep(0.5)
+        team.pool.drain("rollout-0")
+        assert await asyncio.gather(*(team.call(name) for name in "bcd")) == [f"{x} by rollout-1" for x in "bcd"]
+        assert not team.pool.is_idle("rollout-0")
+        assert await first == "a by rollout-0" and team.pool.is_idle("rollout-0")
+
+    run_virtual(law())
+
+
+def test_a_worker_whose_user_starts_it_again_costs_nothing_of_the_budget() -> None:
+    async def law() -> None:
+        team = make_team(1, restarts=1)
+        supervising = asyncio.ensure_future(team.pool.supervise())
+        for number in (1, 2, 3):
+            team.pool.renew("rollout-0", "asked for")
+            await asyncio.sleep(6.0)
+            assert team.pool.restarts("rollout-0") == number
+        assert await team.call("a") == "a by rollout-0"
+        supervising.cancel()
+
+    run_virtual(law())
+
+
+def test_no_worker_is_started_while_restarts_are_postponed() -> None:
+    async def law() -> None:
+        team = make_team(1)
+        supervising = asyncio.ensure_future(team.pool.supervise())
+        team.pool.revival.postpone()
+        team.pool.leave_out("rollout-0", "gone")
+        await asyncio.sleep(1000.0)
+        assert team.hands[0].num_starts == 0
+        team.pool.revival.go_on()
+        await asyncio.sleep(6.0)
+        assert team.hands[0].num_starts == 1
+        supervising.cancel()
+
+    run_virtual(law())
+
+
+def test_a_call_that_dies_with_its_worker_leaves_nothing_of_its_successor_out() -> None:
+    async def law() -> None:
+        team = make_team(1)
+        supervising = asyncio.ensure_future(team.pool.supervise())
+
+        async def dies_late(hand: Hand) -> str:
+            if hand.num_starts == 0:
+                await asyncio.sleep(30.0)
+                raise GONE
+            return hand.worker_id
+
+        late = asyncio.ensure_future(team.pool.call(dies_late, what="work", group_id="a"))
+        await asyncio.sleep(1.0)
+        team.pool.renew("rollout-0", "asked for")
+        assert await late == "rollout-0"
+        # The news of the first one's death came when the second had long started.
+        assert team.hands[0].num_starts == 1 and virtual_clock() < 40.0
+        supervising.cancel()
+
+    run_virtual(law())

@@ -1,6 +1,5 @@
 """The border to Ray, without a Ray: which samples a rank is sent, and how a remote failure is told."""
 
-import asyncio
 from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +13,10 @@ from ray.exceptions import (
     RayActorError,
     RayTaskError,
 )
-from report_builders import make_event
 
 from learner.batch_plan import SampleSize, plan_batch
-from services.ray_ports import RayControl, RayRollout, first_remote_cause, groups_of_rank, result
-from services.reports import RunReport
-from services.virtual_time import run_virtual, virtual_clock
-from shaping.errors import DataError, DeadlineMissed, EngineRefused, GroupLost, RoleDied, RunFailed
+from services.ray_ports import RayRollout, first_remote_cause, groups_of_rank, result
+from shaping.errors import DataError, EngineRefused, GroupLost, RoleDied, RunFailed
 
 
 def wrapped(cause: BaseException, times: int = 1) -> BaseException:
@@ -112,23 +108,3 @@ async def test_arrays_that_went_with_a_node_are_told_as_a_lost_group(is_argument
     lost = ObjectLostError("0" * 56, None, "driver")
     with pytest.raises(GroupLost, match=r"rollout \(group g1\): its arrays are lost: "):
         await ask(wrapped(lost) if is_argument else lost)
-
-
-class HungActor:
-    """A control actor that takes a report and never answers; `report.remote` as Ray spells a call."""
-
-    def __init__(self) -> None:
-        self.report = self
-
-    async def remote(self, report: RunReport) -> None:
-        del report
-        await asyncio.Event().wait()
-
-
-def test_a_control_plane_that_hangs_ends_the_process_of_the_run_in_time() -> None:
-    async def law() -> None:
-        with pytest.raises(DeadlineMissed, match=r"a report to the control plane took longer than 60 s"):
-            await RayControl(HungActor(), 60.0).report(make_event("started"))
-        assert virtual_clock() == 60.0
-
-    run_virtual(law())

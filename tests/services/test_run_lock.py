@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from services.run_lock import hold_run_dir
+from services.run_lock import hold_run_dir, is_held
 from shaping.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from services.run_lock import hold_run_dir
+from services.run_lock import hold_run_dir, is_held
 
 with hold_run_dir(Path(sys.argv[1])):
     print("held", flush=True)
@@ -58,3 +58,13 @@ def test_a_directory_is_free_again_after_its_holder_and_others_are_not_held(tmp_
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be writable, found No such file"), hold_run_dir(tmp_path / "missing"):
         pytest.fail("held what is not there")
+
+
+def test_whether_a_directory_is_held_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert is_held(tmp_path / "nowhere") is None
+    assert is_held(tmp_path) is False
+    with hold_run_dir(tmp_path):
+        assert is_held(tmp_path) is True
+    assert is_held(tmp_path) is False
+    with hold_run_dir(tmp_path):
+        pass

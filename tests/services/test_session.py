@@ -12,8 +12,9 @@ from recipe_builders import make_recipe
 from report_builders import make_event, make_step
 
 from rollout.engine import EngineInfo
-from services.reports import RunReport, RunState
-from services.session import Broadcast, Disk, Prompts, describe_run, orchestrator_config, run_session, start_roles
+from services.describe_run import describe_run
+from services.reports import ReleaseLevel, RunReport, RunState
+from services.session import Broadcast, Disk, Prompts, orchestrator_config, releasable, run_session, start_roles
 from shaping.errors import DataError, EngineRefused, RoleDied, RunFailed
 
 NO_DISK = Disk(store=FakeStore(), book=FakeBook(), checkpoint=None)
@@ -33,7 +34,7 @@ def make_house(num_workers: int = 2) -> FakeHouse:
 
 async def test_every_role_is_reported_as_starting_and_then_as_ready() -> None:
     house, control = make_house(), FakeControl()
-    assert await start_roles(make_recipe(), house, control) == 1
+    assert [each.num_workers for each in await start_roles(make_recipe(), house, control)] == [1, 1]
     (starting,) = control.events("workers_starting")
     everyone = {("rollout-0", "rollout"), ("rollout-1", "rollout"), ("shaping-0", "shaping"), ("learner", "learner")}
     assert {(each.worker_id, each.role) for each in starting.workers} == everyone
@@ -56,7 +57,7 @@ async def test_roles_start_at_the_same_time() -> None:
     await starting
 
 
-async def test_weight_receivers_are_those_of_the_widest_engine() -> None:
+async def test_engines_say_what_they_proved_and_what_all_of_them_can_give_back() -> None:
     class TwoGpus(FakeRollout):
         async def start(self) -> EngineInfo:
             return EngineInfo(
@@ -70,14 +71,21 @@ async def test_weight_receivers_are_those_of_the_widest_engine() -> None:
 
     house = make_house(1)
     house.rollout = (TwoGpus(),)
-    assert await start_roles(make_recipe(), house, FakeControl()) == 2
+    engines = await start_roles(make_recipe(), house, FakeControl())
+    assert [each.num_workers for each in engines] == [2]
+    # It says of no memory that it can give it back, the fake one does.
+    assert releasable(engines) == frozenset()
+    assert releasable(await start_roles(make_recipe(), make_house(), FakeControl())) == {
+        ReleaseLevel.KV_CACHE,
+        ReleaseLevel.ROLLOUT_WEIGHTS,
+    }
 
 
 async def test_a_worker_that_dies_while_it_starts_is_started_once_more() -> None:
     house, control = make_house(), FakeControl()
     gone = RoleDied(role="rollout", cause="its process ended")
     house.rollout[1].script["start"] = [gone]
-    assert await start_roles(make_recipe(), house, control) == 1
+    assert [each.num_workers for each in await start_roles(make_recipe(), house, control)] == [1, 1]
     assert [each.calls for each in house.rollout] == [["start"], ["start", "restart", "start"]]
     (out,) = control.events("worker_left_out")
     assert out.message == "rollout-1 died while it started, and is started again: its process ended"

@@ -42,3 +42,10 @@ def test_the_reason_says_counts_key_and_examples_and_escapes_what_a_policy_wrote
 def test_a_share_of_one_never_ends_a_run() -> None:
     budget = VerdictBudget(1.0)
     assert [add(budget, 8) for _ in range(100)] == [""] * 100
+
+
+def test_a_share_that_changes_holds_from_the_next_group_on() -> None:
+    budget = VerdictBudget(0.05)
+    assert add(budget, 5) == ""
+    budget.max_share = 0.01
+    assert "a share of 0.01 may" in add(budget, 0)

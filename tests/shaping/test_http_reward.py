@@ -4,6 +4,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,6 +193,31 @@ def test_a_token_that_is_not_set_is_no_verdict_and_no_request(monkeypatch: pytes
     assert scorer.requests == []
     assert result.verdict.status is VerdictStatus.CRASHED
     assert "SCORER_TOKEN is not set where shaping runs" in result.verdict.detail
+
+
+def test_a_secret_in_the_url_is_looked_up_when_it_is_used_and_never_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SCORER_KEY", "canary-7f3a")
+    (tmp_path / "key").write_text("canary/9b2c\n")
+    echo = Answer(status=401, body=b"bad keys canary-7f3a and canary%2F9b2c")
+    with ScriptedScorer([echo]) as scorer:
+        url = f"{scorer.url}?a=${{env:SCORER_KEY}}&b=${{file:{tmp_path}/key}}"
+        reward = build(Config(url=url))
+        (result,) = reward.score_batch([make_request("a")])
+    assert scorer.requests[0]["path"] == "/score?a=canary-7f3a&b=canary/9b2c"
+    assert result.verdict.detail.count("[token]") == 2
+    assert not any("canary" in repr(each) for each in (result, reward, reward.config))
+
+
+def test_a_reference_to_nothing_is_no_verdict_and_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCORER_KEY", raising=False)
+    with ScriptedScorer([GOOD]) as scorer:
+        reward = build(Config(url=f"{scorer.url}?key=${{env:SCORER_KEY}}"))
+        (result,) = reward.score_batch([make_request("a")])
+    assert scorer.requests == []
+    assert result.verdict.status is VerdictStatus.CRASHED
+    assert "found none for ${env:SCORER_KEY}" in result.verdict.detail
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,7 @@ class EngineCase:
         self.policy = policy
         self.sender = sender
         self.info: EngineInfo | None = None
+        self.first_version = engine.policy_version
 
     @property
     def has_model(self) -> bool:

@@ -6,25 +6,29 @@ and lets the second pass; an asyncio.Event holds the call until the test sets it
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from fake_control import FakeControl, make_order
 from report_builders import Clock
 
 from learner.batch_plan import BatchPlan, SampleSize
-from rollout.engine import EngineInfo
+from rollout.engine import NO_VERSION, EngineInfo, EngineMemory
+from rollout.request_gate import Owner, RequestGate
 from rollout.worker import GroupSummary
 from services.ports import RoundHandle, RoundOutcome, ShapedHandle, ShapedSummary
-from services.reports import EvaluationReport, Intent, IntentKind, RunEvent, RunReport, StepReport
+from services.recipe import Recipe
 from shaping.config import RewardConfig
+from shaping.errors import RoleDied, RolloutAborted
 from shaping.evaluation.answers import GradedResponse
 from shaping.groups import Drop, DropReason, VerdictStatus
 from shaping.metrics import Mean
 from shaping.records import GroupRequest, StopReason
 from shaping.stored_files import StoredFile
 from shaping.training import BucketLayout, CanaryAnswer, StepResult, WeightChannel, WeightLayout, WeightManifest
+
+__all__ = ["FakeControl", "FakeLearner", "FakeRollout", "FakeShaping", "Scripted", "make_order", "settle"]
 
 LAYOUT = WeightLayout(buckets=(BucketLayout(names=("w",), shapes=((2,),), dtype="float32", num_bytes=8),))
 
@@ -62,6 +66,9 @@ class FakeRollout(Scripted):
         self.num_tokens = num_tokens
         self.policy_version = 0
         self.is_paused = False
+        self.is_frozen = False
+        self.released: EngineMemory | None = None
+        self.gate = RequestGate()
         self.is_connected = False
         self.is_staged = False
         self.is_verified = False
@@ -81,35 +88,41 @@ class FakeRollout(Scripted):
             max_entropy_error=0.0,
             num_workers=1,
             description="fake",
+            can_release=tuple(EngineMemory),
         )
 
     async def restart(self) -> None:
         """A new engine with the starting weights; what the old one was asked is lost."""
         await self.called("restart")
         self.policy_version = 0
-        self.is_paused = self.is_connected = self.is_staged = self.is_verified = False
+        self.is_paused = self.is_frozen = self.is_connected = self.is_staged = self.is_verified = False
+        self.released = None
+        old, self.gate = self.gate, RequestGate()
+        old.abort()
 
     async def ping(self) -> int:
         await self.called("ping")
         return self.policy_version
 
     async def generate(self, request: GroupRequest) -> RoundHandle:
+        assert self.released is None, "an engine without its memory was asked for rollouts"
         self.requests.append(request)
-        while self.is_paused:
-            # As in a real engine: what comes while weights are loaded begins afterwards.
-            await asyncio.sleep(0)
-        version = self.policy_version
-        self.running.append(request.group_id)
-        try:
-            if self.holds_all:
-                self.holds[request.group_id] = asyncio.Event()
-            if request.group_id in self.holds:
-                await self.holds[request.group_id].wait()
-            if request.group_id in self.fails:
-                raise self.fails.pop(request.group_id)
-            await self.called("generate")
-        finally:
-            self.running.remove(request.group_id)
+        gate = self.gate
+        with gate.request() as under_way:
+            while self.is_paused:
+                # As in a real engine: what comes while weights are loaded begins afterwards.
+                await asyncio.sleep(0)
+            version = self.policy_version
+            self.running.append(request.group_id)
+            try:
+                await under_way.unless_aborted(self._generated(request))
+                await under_way.until_open()
+            except RolloutAborted:
+                if gate is self.gate:
+                    raise
+                raise RoleDied(role="rollout", cause="its process ended") from None
+            finally:
+                self.running.remove(request.group_id)
         lengths = (self.num_tokens,) * request.num_rollouts
         summary = GroupSummary(
             group_id=request.group_id,
@@ -124,6 +137,42 @@ class FakeRollout(Scripted):
             generation_s=1.0,
         )
         return RoundHandle(ref=request, summary=summary)
+
+    async def _generated(self, request: GroupRequest) -> None:
+        if self.holds_all:
+            self.holds[request.group_id] = asyncio.Event()
+        if request.group_id in self.holds:
+            await self.holds[request.group_id].wait()
+        if request.group_id in self.fails:
+            raise self.fails.pop(request.group_id)
+        await self.called("generate")
+
+    async def freeze(self) -> None:
+        await self.called("freeze")
+        self.is_frozen = True
+        self.gate.hold(Owner.USER)
+
+    async def thaw(self) -> None:
+        await self.called("thaw")
+        self.is_frozen = False
+        self.gate.let_go(Owner.USER)
+
+    async def abort(self) -> None:
+        await self.called("abort")
+        self.gate.abort()
+
+    async def release(self, memory: EngineMemory) -> None:
+        assert not self.gate.num_requests, "memory is given back with no request under way"
+        await self.called(f"release {memory}")
+        self.released = memory
+        if memory is EngineMemory.ROLLOUT_WEIGHTS:
+            self.policy_version = NO_VERSION
+
+    async def wake(self, memory: EngineMemory) -> None:
+        await self.called(f"wake {memory}")
+        if memory is EngineMemory.KV_CACHE:
+            assert self.policy_version != NO_VERSION, "weights come before the KV cache"
+            self.released = None
 
     async def connect_weights(self, channel: WeightChannel) -> None:
         await self.called("connect_weights")
@@ -158,7 +207,8 @@ class FakeRollout(Scripted):
         self.is_paused = False
 
     async def canary(self, request: GroupRequest) -> CanaryAnswer:
-        assert not self.is_paused, "the canary is asked for once an engine serves again"
+        is_held = self.is_paused or self.is_frozen or self.released is not None
+        assert not is_held, "the canary is asked for once an engine serves again"
         await self.called("canary")
         return CanaryAnswer(
             prompt_ids=request.prompt_ids,
@@ -183,6 +233,7 @@ class FakeShaping(Scripted):
         self.shaped: list[tuple[RoundHandle, ...]] = []
         self.scored: list[RoundHandle] = []
         self.saved: dict[str, tuple[ShapedHandle, ...]] = {}
+        self.recipe: Recipe | None = None
 
     async def start(self) -> None:
         await self.called("start")
@@ -202,6 +253,10 @@ class FakeShaping(Scripted):
         await self.called("load_groups")
         assert len(self.saved[file]) == num_groups
         return self.saved[file]
+
+    async def configure(self, recipe: Recipe) -> None:
+        await self.called("configure")
+        self.recipe = recipe
 
     async def score(self, round_handle: RoundHandle) -> RoundOutcome:
         await self.called("score")
@@ -271,10 +326,15 @@ class FakeLearner(Scripted):
         self.exported_to = ""
         self.metrics = {"learner_loss": 0.5}
         self.skips: dict[int, str] = {}
+        self.recipe: Recipe | None = None
 
     async def start(self) -> str:
         await self.called("start")
         return "fake"
+
+    async def configure(self, recipe: Recipe) -> None:
+        await self.called("configure")
+        self.recipe = recipe
 
     async def step(self, batch: tuple[ShapedHandle, ...], plan: BatchPlan, step: int) -> StepResult:
         assert step == self.policy_version, "steps must follow one another"
@@ -339,48 +399,6 @@ class FakeLearner(Scripted):
 
     async def close(self) -> None:
         await self.called("close")
-
-
-@dataclass(slots=True)
-class FakeControl:
-    """ControlPort: keeps reports, hands out the intent that the test sets, and lets it wait for a report."""
-
-    intent: Intent = field(default_factory=lambda: Intent(generation=1, kind=IntentKind.RUN))
-    reports: list[RunReport] = field(default_factory=list)
-    on_report: Callable[[RunReport], None] = lambda _: None
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def report(self, report: RunReport) -> None:
-        self.reports.append(report)
-        self.on_report(report)
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def intent_after(self, generation: int) -> Intent:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.intent.generation > generation)
-            return self.intent
-
-    async def want(self, kind: IntentKind, reason: str = "") -> None:
-        async with self._changed:
-            self.intent = Intent(generation=self.intent.generation + 1, kind=kind, reason=reason)
-            self._changed.notify_all()
-
-    async def until(self, is_reached: Callable[[Sequence[RunReport]], bool]) -> None:
-        """Wait for a report after which this holds."""
-        async with asyncio.timeout(20), self._changed:
-            await self._changed.wait_for(lambda: is_reached(self.reports))
-
-    @property
-    def steps(self) -> list[StepReport]:
-        return [each for each in self.reports if isinstance(each, StepReport)]
-
-    @property
-    def evaluations(self) -> list[EvaluationReport]:
-        return [each for each in self.reports if isinstance(each, EvaluationReport)]
-
-    def events(self, kind: str) -> list[RunEvent]:
-        return [each for each in self.reports if isinstance(each, RunEvent) and each.kind == kind]
 
 
 async def settle() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from services.ledger import LedgerLine
 from services.orchestrator import Resumed
 from services.ports import ControlPort, LearnerPort, ShapedHandle
+from services.recipe_sections import CheckpointConfig
+from services.run_store import SaveOutcome
 from services.skipped_step import SkippedStep
 from services.snapshot import RunSnapshot
 from services.workers import Workers
@@ -20,9 +22,15 @@ class FakeStore:
     checkpoints: list[Resumed] = field(default_factory=list)
     skipped: dict[int, tuple[ShapedHandle, ...]] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    save_errors: list[str] = field(default_factory=list)
+    retention: CheckpointConfig | None = None
 
     def attach(self, learner: LearnerPort, control: ControlPort) -> None:
         del learner, control
+
+    def keep(self, config: CheckpointConfig) -> None:
+        self.retention = config
 
     def write_ledger(self, line: LedgerLine) -> None:
         self.ledger.append(line)
@@ -45,8 +53,14 @@ class FakeCheckpoint:
     snapshot: RunSnapshot
     num_ledger_lines: int
 
-    async def finish(self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers) -> None:
+    async def finish(
+        self, groups: tuple[ShapedHandle, ...], metrics: Mapping[str, float], workers: Workers, *, tag: str = ""
+    ) -> SaveOutcome:
         del metrics
         await workers.save_groups(groups, f"checkpoint-{self.snapshot.version}")
+        if self.store.save_errors:
+            return SaveOutcome(error=self.store.save_errors.pop(0))
         self.store.lengths.append(self.num_ledger_lines)
         self.store.checkpoints.append(Resumed(snapshot=self.snapshot, groups=groups))
+        self.store.tags.append(tag)
+        return SaveOutcome(name=f"checkpoint-{len(self.store.checkpoints)}")

@@ -7,6 +7,8 @@ from typing import Any
 
 from stack_run import read_lines
 
+from services.checkpoints.store import CheckpointStore
+
 
 def check_ledger(run_dir: Path, *, num_steps: int, groups_per_step: int) -> Counter[str]:
     """Every group that was ever admitted is in the ledger once, or open in the run's last checkpoint.
@@ -55,8 +57,9 @@ def check_staleness(run_dir: Path, *, max_staleness: int) -> Counter[int]:
 
 
 def _checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
-    text = (run_dir / "checkpoints" / f"step-{step:06d}" / "run_state.json").read_text()
-    state: dict[str, Any] = json.loads(text)
+    """Of the last moment of a step that was saved."""
+    moments = [each for each in CheckpointStore(run_dir / "checkpoints").list() if each.manifest.step == step]
+    state: dict[str, Any] = json.loads((moments[-1].path / "run_state.json").read_text())
     return state
 
 

@@ -1,6 +1,8 @@
 """Reports of runs for tests: every argument has a default, and what a test states is all that matters to it."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from services.history import RunHistory
 from services.reports import (
@@ -25,7 +27,12 @@ class Clock:
 
 
 def make_description(
-    *, run_id: str = "run-1", name: str = "tiny", total_steps: int = 10, recipe: dict[str, object] | None = None
+    *,
+    run_id: str = "run-1",
+    name: str = "tiny",
+    total_steps: int = 10,
+    recipe: dict[str, object] | None = None,
+    run_dir: str = "runs/tiny",
 ) -> RunDescription:
     return RunDescription(
         run_id=run_id,
@@ -36,7 +43,7 @@ def make_description(
         seed=7,
         total_steps=total_steps,
         recipe_hash="sha256:00",
-        run_dir="runs/tiny",
+        run_dir=run_dir,
         recipe=recipe or {},
     )
 
@@ -91,8 +98,9 @@ def make_event(
     *,
     failure: Failure | None = None,
     workers: tuple[WorkerReport, ...] = (),
+    details: Mapping[str, Any] | None = None,
 ) -> RunEvent:
-    return RunEvent(kind=kind, message=message, state=state, failure=failure, workers=workers)
+    return RunEvent(kind=kind, message=message, state=state, failure=failure, workers=workers, details=details or {})
 
 
 def make_history(num_steps: int = 20) -> RunHistory:

@@ -14,8 +14,10 @@ from report_builders import Clock
 from learner.config import LearnerConfig
 from rollout.buffer import BufferConfig
 from rollout.requests import GroupFactory
+from services.holding import MEMORY
 from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed
 from services.pool import PoolConfig
+from services.reports import ReleaseLevel
 from services.weight_sync import WeightSync
 from shaping.records import GroupRequest, Sampling
 
@@ -80,6 +82,7 @@ def make_run(
     max_skipped_steps: int = 1,
     resumed: Resumed | None = None,
     with_canary: bool = False,
+    can_release: frozenset[ReleaseLevel] = frozenset(MEMORY),
 ) -> FakeRun:
     clock = Clock()
     learner, control = FakeLearner(clock=clock), FakeControl()
@@ -106,6 +109,7 @@ def make_run(
         shaping=shapers,
         evaluation=evaluation,
         resumed=resumed,
+        can_release=can_release,
         **shared,
     )
     return FakeRun(orchestrator=orchestrator, workers=workers, shapers=shapers, book=book, **shared)

@@ -37,7 +37,7 @@ class ScriptedScorer:
     """Answers request i with `script[i]`, and all further ones with the last.
 
     Attributes:
-        requests: what was asked, with the request's headers under "headers".
+        requests: what was asked, with the request's headers under "headers" and its path under "path".
     """
 
     def __init__(self, script: Sequence[Answer]) -> None:
@@ -78,7 +78,7 @@ class ScriptedScorer:
         asked = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self._lock:
             answer = self._script[min(len(self.requests), len(self._script) - 1)]
-            self.requests.append(asked | {"headers": dict(handler.headers)})
+            self.requests.append(asked | {"headers": dict(handler.headers), "path": handler.path})
         if answer.breaks:
             handler.close_connection = True
             return

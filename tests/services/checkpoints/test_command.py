@@ -58,7 +58,7 @@ def test_pinning_is_shown_and_taken_back(run_dir: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["remove"], "must be one of list, pin, unpin, verify, got 'remove'"),
+        (["remove"], "must be told one of list, create, pin, unpin, verify, rm, export, got 'remove'"),
         (["pin"], "must name a checkpoint"),
         (["pin", "step-000011"], "found no 'step-000011'"),
         (["verify", "step-000011"], "must be one of step-000010, step-000020, step-000030, got 'step-000011'"),

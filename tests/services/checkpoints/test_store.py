@@ -234,12 +234,54 @@ def test_a_draft_that_is_not_what_is_listed_never_becomes_a_checkpoint(
 def test_steps_rise(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     save_checkpoint(store, 5)
-    for step in (4, 5):
-        with pytest.raises(CheckpointError, match=f"later step than all there are, got {step} after step-000005"):
-            store.begin(step)
+    with pytest.raises(CheckpointError, match="no earlier step than any there is, got 4 after step-000005"):
+        store.begin(4)
     drop_manifest(save_checkpoint(store, 6).path)
-    with pytest.raises(CheckpointError, match="after step-000006"):
-        store.begin(6)
+    with pytest.raises(CheckpointError, match="got 5 after step-000006"):
+        store.begin(5)
+
+
+def test_later_moments_of_a_step_have_names_of_their_own_in_order(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for _ in range(12):
+        save_checkpoint(store, 5)
+    save_checkpoint(store, 6)
+    names = [each.name for each in store.list()]
+    # Not in the order of their letters: .10 comes after .9.
+    assert names == ["step-000005", *(f"step-000005.{number}" for number in range(1, 12)), "step-000006"]
+    assert [each.manifest.step for each in store.list()] == [5] * 12 + [6]
+    found = store.get("step-000005.2").checkpoint
+    assert found.moment == (5, 2)
+    later = store.set_aside_after(found)
+    assert later == (*(f"step-000005.{number}" for number in range(3, 12)), "step-000006")
+    # The moments that were left are another course's; the next one follows the one that the run went on from.
+    assert save_checkpoint(store, 5).name == "step-000005.3"
+    for foreign in ("step-000005.0", "step-000005.x", "step-000005.03"):
+        (store.root / foreign).mkdir()
+    assert [each.name for each in store.list()] == ["step-000005", *(f"step-000005.{n}" for n in (1, 2, 3))]
+    assert store.damaged() == ()
+
+
+def test_of_several_moments_of_a_step_the_last_is_kept(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for step in (1, 1, 2, 2, 2):
+        save_checkpoint(store, step)
+    store.pin("step-000002")
+    assert store.retain(CheckpointConfig(keep_last=2)) == ("step-000001", "step-000002.1")
+    assert [each.name for each in store.list()] == ["step-000001.1", "step-000002", "step-000002.2"]
+
+
+def test_a_tag_is_kept_beside_the_checkpoint_which_stays_as_it_was(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    saved = save_checkpoint(store, 1)
+    assert saved.tag == ""
+    store.tag("step-000001", "before the change")
+    store.tag("step-000001", "before the change of rate")
+    (found,) = store.list()
+    found.verify()
+    assert found.tag == "before the change of rate"
+    with pytest.raises(CheckpointError, match="found no 'step-000002'"):
+        store.tag("step-000002", "x")
 
 
 def test_a_run_that_goes_back_leaves_its_old_course_behind(tmp_path: Path) -> None:

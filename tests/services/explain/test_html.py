@@ -101,7 +101,7 @@ def test_text_of_a_file_is_never_markup(tmp_path: Path) -> None:
     group, head = shown.data("group-0"), shown.data("data")
     assert group["prompt"] == HOSTILE
     assert head["file"] == HOSTILE
-    assert "alert(1)" in head["tokens"][0] and "alert(1)" in group["rollouts"][0]["hint"]
+    assert "alert(1)" in group["tokens"][0] and "alert(1)" in group["rollouts"][0]["hint"]
 
 
 def test_every_token_can_be_read_back_from_the_page(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_every_token_can_be_read_back_from_the_page(tmp_path: Path) -> None:
         data = shown.data(f"group-{index}")
         for row, rollout in enumerate(data["rollouts"]):
             response = group.record.responses[row]
-            assert tuple(head["tokens"][number] for number in rollout["tokens"]) == response.tokens
+            assert tuple(data["tokens"][number] for number in rollout["tokens"]) == response.tokens
             np.testing.assert_allclose(rollout["entropies"], group.entropies[row], rtol=1e-4)
             runs = zip(rollout["reasons"][::2], rollout["reasons"][1::2], strict=True)
             told = [data["reasons"][number] for number, times in runs for _ in range(times)]

@@ -1,0 +1,190 @@
+"""Reads what `lessrl doctor` judges: this machine, the cluster and the control plane that are named."""
+
+import os
+import platform
+import resource
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.client.endpoint import Endpoint, find_endpoint
+from services.client.errors import EXIT_FAILED, EXIT_OK, CommandFailed, Refused
+from services.client.http import ControlClient
+from services.commands.doctor_checks import (
+    Finding,
+    Level,
+    judge_auth,
+    judge_disk,
+    judge_gpus,
+    judge_open_files,
+    judge_shm,
+    judge_store,
+    judge_versions,
+    worst,
+)
+from services.commands.screen import print_json, safe
+from services.commands.service import DISTRIBUTIONS, installed
+from services.control.records import StoreError
+from services.control.store.postgres import open_postgres
+from services.control.store.sqlite import wal_trouble
+from shaping.components import import_module_of
+from shaping.errors import UserError
+
+SHM = Path("/dev/shm")
+CONNECT_SECONDS = 1.0
+
+_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+
+
+def report(runs: Path, store: str, address: str, url: str, *, as_json: bool) -> int:
+    """Look, and print what was found.
+
+    Args:
+        store: path or URL; "" for one in `runs`.
+        address: of a Ray cluster; "" for none.
+        url: of the control plane; "" for the one that every command takes.
+    Returns:
+        The exit code: 1 where something fails.
+    """
+    findings = list(_examine(runs, store, address, url))
+    if as_json:
+        lines = [
+            {"name": each.name, "level": each.level, "found": each.found, "advice": each.advice} for each in findings
+        ]
+        print_json({"level": worst(findings), "findings": lines})
+    else:
+        _print(findings)
+    return EXIT_FAILED if worst(findings) is Level.FAIL else EXIT_OK
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in findings:
+        said = Text(safe(each.found))
+        if each.advice:
+            said.append(f"; {safe(each.advice)}", style="bright_black")
+        table.add_row(Text(each.level, style=_STYLES[each.level]), each.name, said)
+    Console().print(table)
+
+
+def _examine(runs: Path, store: str, address: str, url: str) -> Iterator[Finding]:
+    yield Finding(name="python", level=Level.OK, found=platform.python_version())
+    yield from judge_versions({name: installed(name) for name in DISTRIBUTIONS})
+    yield judge_gpus(sum(1 for each in Path("/dev").glob("nvidia[0-9]*") if each.is_char_device()), installed("torch"))
+    yield judge_shm(shutil.disk_usage(SHM).total if SHM.is_dir() else None)
+    folder = _existing(runs)
+    yield judge_disk(shutil.disk_usage(folder).free, str(folder))
+    yield judge_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    yield _store(store, folder)
+    yield _auth(address)
+    yield _ray(address)
+    yield from _control_plane(url)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
+
+
+def _store(store: str, folder: Path) -> Finding:
+    if "://" in store:
+        return _database(store)
+    place = _existing(Path(store).parent) if store else folder
+    try:
+        with tempfile.TemporaryDirectory(prefix=".lessrl-doctor-", dir=place) as scratch:
+            return judge_store(wal_trouble(Path(scratch) / "probe.db"), str(place))
+    except OSError as error:
+        advice = "make it writable, or choose another with --runs or --store"
+        return Finding(
+            name="store", level=Level.FAIL, found=f"{place} cannot be written: {error.strerror}", advice=advice
+        )
+
+
+def _database(store: str) -> Finding:
+    try:
+        opened = open_postgres(store)
+        try:
+            opened.engine.connect().close()
+        finally:
+            opened.close()
+    except StoreError as error:
+        return Finding(name="store", level=Level.WARN, found=str(error))
+    except UserError as error:
+        return Finding(name="store", level=Level.FAIL, found=str(error))
+    except SQLAlchemyError as error:
+        first = str(error).strip().splitlines()[0]
+        return Finding(name="store", level=Level.FAIL, found=f"no database answers: {first}", advice="check --store")
+    return Finding(name="store", level=Level.OK, found="the database answers")
+
+
+def _auth(address: str) -> Finding:
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else None
+    has_token = bool(os.environ.get("RAY_AUTH_TOKEN")) or mode is not None
+    return judge_auth(os.environ.get("RAY_AUTH_MODE"), has_token=has_token, token_mode=mode, has_address=bool(address))
+
+
+def _ray(address: str) -> Finding:
+    if not address:
+        return Finding(name="ray", level=Level.OK, found="no cluster is named: each run starts a Ray of its own")
+    connection = import_module_of("services", "ray_connection")
+    try:
+        connection.connect_to(address)
+    except UserError as error:
+        return Finding(name="ray", level=Level.FAIL, found=str(error))
+    try:
+        return Finding(name="ray", level=Level.OK, found=f"{address}: {connection.cluster_size()}")
+    finally:
+        connection.disconnect()
+
+
+def _control_plane(url: str) -> Iterator[Finding]:
+    try:
+        endpoint = find_endpoint(url)
+    except UserError as error:
+        yield Finding(name="control", level=Level.FAIL, found=str(error))
+        return
+    with ControlClient(endpoint) as client:
+        try:
+            ready = client.get("/readyz")
+        except Refused as error:
+            checks = error.problem.get("checks") or {}
+            trouble = ", ".join(f"{name}: {said}" for name, said in checks.items() if said != "ok") or str(error)
+            yield Finding(name="control", level=Level.FAIL, found=f"{endpoint.url} is not ready: {trouble}")
+            return
+        except CommandFailed as error:
+            yield _silent(endpoint, str(error), is_wanted=bool(url or os.environ.get("LESSRL_URL")))
+            return
+        yield Finding(name="control", level=Level.OK, found=f"{endpoint.url} is {ready.get('status')}")
+        try:
+            client.get("/v1/runs", page_size=1)
+        except CommandFailed as error:
+            yield Finding(name="token", level=Level.FAIL, found=str(error))
+            return
+        yield Finding(name="token", level=Level.OK, found="accepted" if endpoint.token else "none is needed")
+
+
+def _silent(endpoint: Endpoint, error: str, *, is_wanted: bool) -> Finding:
+    """Where no control plane answers: a free port is as good as one, unless one was named."""
+    if is_wanted:
+        return Finding(name="control", level=Level.FAIL, found=error)
+    parts = urlsplit(endpoint.url)
+    with socket.socket() as probe:
+        probe.settimeout(CONNECT_SECONDS)
+        is_used = probe.connect_ex((parts.hostname or "127.0.0.1", parts.port or 80)) == 0
+    if is_used:
+        advice = "stop it, or serve on another with --port"
+        return Finding(name="port", level=Level.WARN, found=f"something else answers at {endpoint.url}", advice=advice)
+    return Finding(name="port", level=Level.OK, found=f"{endpoint.url} is free for `lessrl serve`")

@@ -1,0 +1,94 @@
+"""What Prometheus is told of one run, from what is believed of it."""
+
+from collections.abc import Callable, Sequence
+
+from services.catalogue_entries import catalogue
+from services.control.draft import RunFacts
+from services.control.machine import OperationKind
+from services.control.records import Operation, OperationState
+from services.metrics import RunMetrics
+from services.reports import (
+    BufferReport,
+    ControlReport,
+    EvaluationReport,
+    OperationReport,
+    PauseMode,
+    RunReport,
+    RunState,
+    StepReport,
+)
+
+
+class RunCounts:
+    """Feeds the metrics of a run. Begin anew with `recall` where what is known of the run begins anew.
+
+    Args:
+        clock: seconds since the epoch.
+        version: of lessrl.
+
+    Attributes:
+        metrics: None before the first `recall`: of a run that ended before this control plane began.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], version: str) -> None:
+        self.metrics: RunMetrics | None = None
+        self._clock = clock
+        self._version = version
+        self._paused_to: float | None = None
+        self._last_step = 0
+        self._last_evaluation = -1
+
+    def recall(self, facts: RunFacts, reports: Sequence[RunReport]) -> None:
+        """Count these reports, and nothing that was counted before."""
+        record = facts.record
+        self.metrics = RunMetrics(record.description, catalogue=catalogue(), version=self._version, clock=self._clock)
+        self.metrics.observe_state(record.life.state)
+        self._last_step, self._last_evaluation = 0, -1
+        self._paused_to = self._clock() if record.life.state is RunState.PAUSED else None
+        self.observe(reports)
+
+    def observe(self, reports: Sequence[ControlReport]) -> None:
+        """Count reports; a step and an evaluation that are said again are not counted again."""
+        if self.metrics is None:
+            return
+        for report in reports:
+            if isinstance(report, StepReport):
+                is_new, self._last_step = report.step > self._last_step, max(report.step, self._last_step)
+            elif isinstance(report, EvaluationReport):
+                is_new = report.policy_version > self._last_evaluation
+                self._last_evaluation = max(report.policy_version, self._last_evaluation)
+            else:
+                is_new = True
+            if is_new and not isinstance(report, OperationReport | BufferReport):
+                self.metrics.observe(report)
+
+    def follow(self, before: RunFacts, after: RunFacts, ended: Sequence[Operation]) -> None:
+        """Count what a change did.
+
+        Args:
+            ended: operations that ended with it.
+        """
+        if self.metrics is None:
+            return
+        self.count_paused_time(before)
+        for each in ended:
+            if each.kind is OperationKind.PAUSE:
+                succeeded = each.state is OperationState.SUCCEEDED
+                self.metrics.count_pause(mode=_mode(each), succeeded=succeeded)
+        state = after.record.life.state
+        if state is not before.record.life.state:
+            self._paused_to = self._clock() if state is RunState.PAUSED else None
+            self.metrics.observe_state(state)
+
+    def count_paused_time(self, facts: RunFacts) -> None:
+        """Count the time since the last call, where the run is paused."""
+        if self._paused_to is None or self.metrics is None:
+            return
+        now, pause = self._clock(), facts.record.life.pause
+        mode = pause.mode if pause else PauseMode.DRAIN
+        self.metrics.add_paused_seconds(max(0.0, now - self._paused_to), mode=PauseMode(mode))
+        self._paused_to = now
+
+
+def _mode(operation: Operation) -> PauseMode:
+    return PauseMode(operation.request.get("mode", PauseMode.DRAIN))

@@ -1,0 +1,1 @@
+"""Where a control plane lives, and how the process of a run reaches it, lives and ends."""

@@ -1,0 +1,1 @@
+"""`lessrl top`: a run on one screen, for as long as one likes."""
