@@ -94,17 +94,7 @@ class Orchestrator:
             evaluation, self._workers, self._bell, report=control.report, tell=self._tell, clock=clock
         )
         self._verdicts = VerdictBudget(config.max_no_verdict_share)
-        self._groups = GroupLoop(
-            factory=factory,
-            workers=self._workers,
-            buffer=self._buffer,
-            bell=self._bell,
-            is_open=lambda: self._gate.is_open and not self._standing.is_at_border,
-            write_ledger=store.write_ledger,
-            tell=self._tell,
-            verdicts=self._verdicts,
-            attempts=config.pool.attempts,
-        )
+        self._groups = self._make_groups(factory)
         self._publisher = Publisher(
             sync,
             self._rollout,
@@ -130,6 +120,19 @@ class Orchestrator:
         self._live.attach(on_recipe=self._go_on_with, has_groups=self._has_groups)
         if resumed is not None:
             self._standing.num_skipped = self._saver.restore(resumed)
+
+    def _make_groups(self, factory: GroupFactory) -> GroupLoop:
+        return GroupLoop(
+            factory=factory,
+            workers=self._workers,
+            buffer=self._buffer,
+            bell=self._bell,
+            is_open=lambda: self._gate.is_open and not self._standing.is_at_border,
+            write_ledger=self._store.write_ledger,
+            tell=self._tell,
+            verdicts=self._verdicts,
+            attempts=self._config.pool.attempts,
+        )
 
     def _steer(self, stopwatch: Stopwatch, can_release: Set[ReleaseLevel]) -> None:
         """Build what follows the user."""

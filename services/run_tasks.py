@@ -105,9 +105,7 @@ class RunTasks:
         pools: tuple[Pool[Any], ...] = (self._workers.rollout, self._workers.shaping)
         pool = next((each for each in pools if name in each), None)
         if pool is None:
-            raise TaskFailed(
-                f"worker_id must name a rollout or shaping worker, got {name!r}; the learner is one group"
-            )
+            raise TaskFailed(f"worker_id must name a rollout or shaping worker, got {name!r}; the learner is one group")
         before = pool.restarts(name)
 
         def is_back() -> bool:

@@ -3,12 +3,17 @@
 The recipe keeps the reference, so that no file, checkpoint or control plane that holds the recipe holds the secret.
 """
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 _REFERENCE = re.compile(r"\$\{(env|file):([^{}]+)\}")
+# What stays as it is in the path and in the query of a URL that is written out whole, as browsers and httpx do it.
+_SAFE_IN_PATHS = "!$%&'()*+,/:;=@[\\]^|~-._"
+_SAFE_IN_QUERIES = _SAFE_IN_PATHS + "?`{}"
 
 
 def references_in(text: str) -> tuple[str, ...]:
@@ -49,3 +54,12 @@ def resolve_references(text: str, where: str) -> str:
         return secret
 
     return _REFERENCE.sub(stands_for, text)
+
+
+def spellings_of(secret: str) -> Iterator[str]:
+    """A secret as it stands in a text, in JSON, and in URLs; some may be the same."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    for safe in ("", "/", _SAFE_IN_PATHS, _SAFE_IN_QUERIES):
+        yield quote(secret, safe=safe)

@@ -113,6 +113,7 @@ def _add_middleware(
         buckets=Buckets(access.limits, clock=clock),
         tickets=tickets,
         audit=audit,
+        learn=plane.redactor.learn,
     )
     # The last one added is the first that a request meets.
     app.add_middleware(Border, allowed_hosts=access.allowed_hosts, limits=access.limits)

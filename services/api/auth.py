@@ -153,6 +153,11 @@ class Doorkeeper:
         self._clock = clock
         self._warned_at: float | None = None
 
+    @property
+    def asks(self) -> bool:
+        """Whether a token is needed."""
+        return bool(self._tokens)
+
     def caller(self, authorization: str, address: str) -> Caller | None:
         """Who sends this header; none where a token is needed and this is no known one.
 

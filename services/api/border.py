@@ -30,6 +30,11 @@ _SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+"""What browsers say of a page of another origin; another port of this machine is `same-site`, and its Origin has a name
+that is allowed."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,6 +79,10 @@ class Border:
                 known = ", ".join(sorted(allowed))
                 detail = f"the {name} header must name one of {known}, got {value!r}; name others with --allowed-host"
                 return 403, "forbidden", detail
+        site = headers.get("sec-fetch-site", "")
+        if site in _OTHER_SITES and scope["method"] not in _SAFE_METHODS:
+            detail = f"a web page may change something on its own server alone, found Sec-Fetch-Site: {site}"
+            return 403, "forbidden", detail
         return None
 
 

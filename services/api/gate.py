@@ -1,7 +1,7 @@
 """The gate behind the border: who calls, how often, and a line in the audit log for what changes something."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
@@ -25,16 +25,29 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
-    """ASGI middleware, inside of the border."""
+    """ASGI middleware, inside of the border.
+
+    Args:
+        learn: hears every token that opens the gate, so that it is masked where somebody writes it: a control plane
+            itself keeps digests alone.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, doorkeeper: Doorkeeper, buckets: Buckets, tickets: Tickets, audit: AuditLog
+        self,
+        app: ASGIApp,
+        *,
+        doorkeeper: Doorkeeper,
+        buckets: Buckets,
+        tickets: Tickets,
+        audit: AuditLog,
+        learn: Callable[[Iterable[str]], None],
     ) -> None:
         self._app = app
         self._doorkeeper = doorkeeper
         self._buckets = buckets
         self._tickets = tickets
         self._audit = audit
+        self._learn = learn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +65,10 @@ class Gate:
         await self._audit.follow(app, scope, receive, send, known)
 
     def _caller(self, scope: Scope, path: str, address: str) -> Caller | None:
-        caller = self._doorkeeper.caller(Headers(scope=scope).get("authorization", ""), address)
+        authorization = Headers(scope=scope).get("authorization", "")
+        caller = self._doorkeeper.caller(authorization, address)
+        if caller is not None and self._doorkeeper.asks:
+            self._learn([authorization.partition(" ")[2]])
         if caller is None and path.endswith(STREAM_SUFFIX):
             caller = self._tickets.redeem(QueryParams(scope["query_string"]).get("ticket", ""))
         return caller

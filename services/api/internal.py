@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from services.api.auth import Role
 from services.api.gate import INTERNAL_PREFIX, needs
@@ -121,3 +121,6 @@ def _answers() -> Iterator[None]:
         raise Problem(503, "not-ready", str(error)) from error
     except RecordError as error:
         raise Problem(422, "validation", str(error)) from error
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise Problem(422, "validation", told) from error

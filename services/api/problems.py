@@ -136,7 +136,7 @@ def _handler(
         problem = explain(request, error)
         members = dict(problem.members)
         if errors := members.get("errors"):
-            members["errors"] = [{**each, "message": mask(each["message"])} for each in errors]
+            members["errors"] = [{name: mask(text) for name, text in each.items()} for each in errors]
         return problem_response(
             str(request.state.request_id),
             problem.status,

@@ -40,7 +40,7 @@ def run_object(run: RunControl, mask: Mask) -> RunObject:
     return RunObject(
         id=description.run_id,
         name=mask(description.name),
-        labels={name: mask(value) for name, value in record.labels.items()},
+        labels={mask(name): mask(value) for name, value in record.labels.items()},
         notes=mask(record.notes),
         created_at=time_of(record.created_at),
         started_at=time_or_none(record.started_at),
@@ -82,7 +82,7 @@ def live_status_object(run: RunControl, mask: Mask, *, now: float) -> LiveStatus
         step=record.step,
         total_steps=description.total_steps,
         policy_version=record.policy_version,
-        rollout_policy_version=run.buffer.version if run.buffer else None,
+        rollout_policy_version=_served(run),
         tokens_generated=record.tokens_generated,
         last_step_at=time_or_none(record.last_step_at),
         last_step_age_seconds=None if record.last_step_at is None else max(0.0, now - record.last_step_at),
@@ -151,7 +151,7 @@ def _status(run: RunControl) -> StatusObject:
         step=record.step,
         total_steps=run.description.total_steps,
         policy_version=record.policy_version,
-        rollout_policy_version=run.buffer.version if run.buffer else None,
+        rollout_policy_version=_served(run),
         tokens_generated=record.tokens_generated,
         last_step_at=time_or_none(record.last_step_at),
         eta_seconds=seconds_left(step) if step and is_stepping else None,
@@ -262,3 +262,10 @@ def time_of(seconds: float) -> datetime:
 def time_or_none(seconds: float | None) -> datetime | None:
     """The same where there may be no time."""
     return None if seconds is None else time_of(seconds)
+
+
+def _served(run: RunControl) -> int | None:
+    """A step is reported once its version is live, and the buffer at most once a second."""
+    said = [run.buffer.version] if run.buffer else []
+    said += [run.record.policy_version] if run.record.step else []
+    return max(said, default=None)

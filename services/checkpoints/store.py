@@ -285,7 +285,6 @@ def _name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
     try:

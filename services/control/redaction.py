@@ -5,16 +5,16 @@ secret variables, of those that recipes name, and of files that hold one, wherev
 than MIN_SECRET_CHARACTERS is masked by name alone: looked for everywhere, it would be found in words and numbers.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
-from shaping.secret_references import references_in, secret_of
+from shaping.secret_references import references_in, secret_of, spellings_of
 
 REDACTED = "[redacted]"
 MIN_SECRET_CHARACTERS = 6
+MIN_WORD_CHARACTERS = 16
+"""Of one word of a variable that holds several: no token is shorter (services/api/auth.py)."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _ALWAYS = re.compile(r"secrets?|passwords?|passwd|passphrase|authorization|credentials?")
@@ -73,7 +73,9 @@ class Redactor:
             secrets: further values: tokens of the control plane.
         """
         own = [value for name, value in environment.items() if names_a_secret_variable(name)]
-        return cls((*own, *secrets), environment=environment)
+        # A variable may hold several, as LESSRL_TOKENS does; short words of it are names and numbers.
+        words = [word for value in own for word in value.split() if len(word) >= MIN_WORD_CHARACTERS]
+        return cls((*own, *words, *secrets), environment=environment)
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Mask these too from now on."""
@@ -82,7 +84,7 @@ class Redactor:
         if not found:
             return
         self._secrets |= found
-        spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
+        spellings = {spelling for secret in self._secrets for spelling in spellings_of(secret)}
         # The longest first: a secret that begins with another one would keep its tail.
         self._pattern = re.compile("|".join(map(re.escape, sorted(spellings, key=lambda each: (-len(each), each)))))
 
@@ -114,15 +116,6 @@ class Redactor:
 
 def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """As it stands in a text, in JSON, and in a URL."""
-    yield secret
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(secret, safe="")
-    yield quote(secret)
 
 
 def _secrets_of(data: object, environment: Mapping[str, str], key: str = "") -> Iterator[str]:

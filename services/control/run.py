@@ -47,15 +47,18 @@ class RunControl(RunMemory):
 
     async def pause(self, request: PauseRequest, caller: Caller) -> CallAnswer | Refused:
         """Ask the run to pause."""
-        return await self._call(lambda life: pause(life, request), request, caller)
+        asked = replace(request, reason=self._masked(request.reason))
+        return await self._call(lambda life: pause(life, asked), asked, caller)
 
     async def resume(self, request: ResumeRequest, caller: Caller) -> CallAnswer | Refused:
         """Ask the run to go on."""
-        return await self._call(lambda life: resume(life, request), request, caller)
+        asked = replace(request, reason=self._masked(request.reason))
+        return await self._call(lambda life: resume(life, asked), asked, caller)
 
     async def cancel(self, request: CancelRequest, caller: Caller) -> CallAnswer | Refused:
         """Ask the run to end."""
-        return await self._call(lambda life: cancel(life, request), request, caller)
+        asked = replace(request, reason=self._masked(request.reason))
+        return await self._call(lambda life: cancel(life, asked), asked, caller)
 
     async def relabel(
         self, *, name: str | None, labels: Mapping[str, str] | None, notes: str | None, caller: Caller
@@ -67,8 +70,8 @@ class RunControl(RunMemory):
             draft.record = replace(
                 record,
                 description=record.description if name is None else replace(record.description, name=name),
-                labels=record.labels if labels is None else dict(labels),
-                notes=record.notes if notes is None else notes,
+                labels=record.labels if labels is None else self._storage.redactor.data(labels),
+                notes=record.notes if notes is None else self._masked(notes),
             )
             if draft.record != record:
                 draft.log("run_relabelled", f"by {caller.name}")
@@ -104,13 +107,19 @@ class RunControl(RunMemory):
             refused = refuse_task(draft.record.life.state, kind, options, frozenset(self.workers))
             if refused is not None:
                 return refused
-            task = begin_task(draft, kind, plain_data(options), Cause(by=caller.name))
+            # The run's process writes it into its files, which no control plane masks.
+            asked = self._storage.redactor.data(plain_data(options))
+            task = begin_task(draft, kind, asked, Cause(by=caller.name))
             if claim is not None:
                 draft.answer(claim.answer(202, {"operation_id": task.operation_id}))
             return task
 
         answer, facts = await self.decide(work)
         return answer if isinstance(answer, Refused) else facts.operations[answer.operation_id]
+
+    def _masked(self, text: str) -> str:
+        """What a user wrote, as it is kept: a reason is also part of the life of the run and of its intent."""
+        return self._storage.redactor.text(text)
 
     async def _call(
         self,

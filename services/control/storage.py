@@ -92,8 +92,14 @@ class Storage:
     def _run(self, run: RunRecord) -> RunRecord:
         # Its recipe stays as it is, and a value of it may be needed; who shows it redacts it.
         mask = self.redactor.text
-        failure = self._failure(run.failure)
-        return replace(run, reason=mask(run.reason), message=mask(run.message), notes=mask(run.notes), failure=failure)
+        return replace(
+            run,
+            reason=mask(run.reason),
+            message=mask(run.message),
+            notes=mask(run.notes),
+            labels=self.redactor.data(run.labels),
+            failure=self._failure(run.failure),
+        )
 
     def _failure(self, failure: Failure | None) -> Failure | None:
         return None if failure is None else replace(failure, cause=self.redactor.text(failure.cause))

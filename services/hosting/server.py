@@ -94,6 +94,7 @@ class ControlServer:
         self.plane = ControlPlane(
             store, clock=time.time, launcher=launcher, exporter=ProcessExporter(), runs_dir=options.runs
         )
+        self.plane.redactor.learn([run_token])
         await self.plane.open()
         self.transport = DirectTransport(self.plane)
         reconciler = Reconciler(self.plane)

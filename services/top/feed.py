@@ -11,7 +11,7 @@ from services.top.facts import CURVES, MAX_POINTS, TopFacts
 
 POLL_SECONDS = 1.0
 WORKERS_EVERY = 5
-END_SECONDS = 1.0
+END_SECONDS = 0.2
 
 
 class Feed:

@@ -26,13 +26,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote
 
 import httpx
 
 from shaping.groups import Verdict, VerdictStatus
 from shaping.rewards.base import RewardRequest, RewardResult
-from shaping.secret_references import references_in, resolve_references, secret_of
+from shaping.secret_references import references_in, resolve_references, secret_of, spellings_of
 from shaping.signals import Signal
 
 NEEDS: frozenset[Signal] = frozenset()
@@ -246,8 +245,9 @@ def _item(request: RewardRequest) -> dict[str, object]:
 def _masked(result: RewardResult, secrets: Sequence[str]) -> RewardResult:
     """A scorer may say what it was sent."""
     detail = result.verdict.detail
-    for secret in secrets:
-        detail = detail.replace(secret, "[token]").replace(quote(secret, safe=""), "[token]")
+    # The longest first: a shorter one may be a part of it.
+    for spelling in sorted({each for secret in secrets for each in spellings_of(secret)}, key=len, reverse=True):
+        detail = detail.replace(spelling, "[token]")
     return replace(result, verdict=replace(result.verdict, detail=detail))
 
 

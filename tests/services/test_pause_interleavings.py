@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from run_builders import FakeRun, make_run
 
 from services.pausing import Released, RunCancelled
+from services.ports import RoundHandle
 from services.reports import IntentKind, PauseMode, ReleaseLevel, RunEvent
 from services.virtual_time import run_virtual
 from shaping.groups import DropReason
+from shaping.records import GroupRequest
 
 STEPS, GROUPS = 5, 2
 LONGEST_S = 50_000.0
@@ -36,6 +38,12 @@ class SlowRollout(Slow, FakeRollout):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.busy = {}
+
+    async def generate(self, request: GroupRequest) -> RoundHandle:
+        while self.is_paused:
+            # Time passes on a virtual clock only while everybody waits for it.
+            await asyncio.sleep(0.05)
+        return await super().generate(request)
 
 
 class SlowShaping(Slow, FakeShaping):

@@ -210,6 +210,15 @@ def test_a_secret_in_the_url_is_looked_up_when_it_is_used_and_never_told(
     assert not any("canary" in repr(each) for each in (result, reward, reward.config))
 
 
+def test_a_secret_is_not_told_in_the_spelling_of_the_url_that_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCORER_KEY", 'canary "7f3a"&9b2c')
+    echo = Answer(status=401, body=b"/score?key=canary%20%227f3a%22&9b2c may not")
+    with ScriptedScorer([echo]) as scorer:
+        (result,) = build(Config(url=f"{scorer.url}?key=${{env:SCORER_KEY}}")).score_batch([make_request("a")])
+    assert scorer.requests[0]["path"] == "/score?key=canary%20%227f3a%22&9b2c"
+    assert "/score?key=[token] may not" in result.verdict.detail
+
+
 def test_a_reference_to_nothing_is_no_verdict_and_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCORER_KEY", raising=False)
     with ScriptedScorer([GOOD]) as scorer:

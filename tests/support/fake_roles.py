@@ -5,13 +5,14 @@ and lets the second pass; an asyncio.Event holds the call until the test sets it
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from fake_control import FakeControl, make_order
 from report_builders import Clock
+from scripted_calls import Scripted
 
 from learner.batch_plan import BatchPlan, SampleSize
 from rollout.engine import NO_VERSION, EngineInfo, EngineMemory
@@ -31,30 +32,6 @@ from shaping.training import BucketLayout, CanaryAnswer, StepResult, WeightChann
 __all__ = ["FakeControl", "FakeLearner", "FakeRollout", "FakeShaping", "Scripted", "make_order", "settle"]
 
 LAYOUT = WeightLayout(buckets=(BucketLayout(names=("w",), shapes=((2,),), dtype="float32", num_bytes=8),))
-
-Answer = BaseException | asyncio.Event | None
-
-
-class Scripted:
-    """Counts calls, and lets a test fail or hold them."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.calls: list[str] = []
-        self.script: dict[str, list[Answer]] = defaultdict(list)
-        self.seconds: dict[str, float] = {}
-        self._clock = clock or Clock()
-
-    async def called(self, method: str) -> None:
-        self.calls.append(method)
-        answers = self.script[method]
-        answer = answers.pop(0) if answers else None
-        if isinstance(answer, BaseException):
-            raise answer
-        if answer is not None:
-            await answer.wait()
-        else:
-            await asyncio.sleep(0)
-        self._clock.now += self.seconds.get(method, 0.0)
 
 
 class FakeRollout(Scripted):

@@ -3,13 +3,17 @@
 import re
 from typing import Any
 
+import httpx
 import pytest
 from api_service import FREE, RUN, TOKENS, WITH_TOKENS, Service, bearer, check_problem, open_service
+from prometheus_client import CollectorRegistry
 
 from services.api.access import Access
+from services.api.app import create_app
 from services.api.auth import Role
 from services.api.limits import Limits
 from services.api.openapi import openapi_document
+from services.hosting.direct import DirectTransport
 
 ACCESS = Access(tokens=WITH_TOKENS, limits=FREE)
 OPEN = {"get_health", "get_readiness"}
@@ -133,3 +137,24 @@ async def test_the_page_is_served_to_everybody_and_says_nothing_of_runs() -> Non
         assert script.headers["content-type"].startswith("text/javascript")
         for path in ("/ui/none.js", "/ui/../files.py", "/ui/files.py", "/ui/__init__.py"):
             assert (await service.get(path)).status_code in (401, 404)
+
+
+@pytest.mark.parametrize("call", ["register", "remember", "reports", "intent", "pause", "resume", "cancel"])
+async def test_what_processes_of_runs_say_needs_a_token_that_may_operate(call: str) -> None:
+    async with open_service(access=ACCESS) as service:
+        app = create_app(
+            service.plane, registry=CollectorRegistry(), access=ACCESS, transport=DirectTransport(service.plane)
+        )
+        transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client:
+            path = f"/internal/v1/runs/run-1/{call}"
+            check_problem(await client.post(path, json={}), 401, "unauthorized")
+            check_problem(await client.post(path, json={}, headers=bearer(Role.READ)), 403, "forbidden")
+            check_problem(await client.post(path, json={}, headers=bearer(Role.OPERATE)), 422, "validation")
+            if call in ("pause", "resume", "cancel"):
+                wrong = {"request": {"reason": 7}, "caller": "run-1"}
+                body = check_problem(
+                    await client.post(path, json=wrong, headers=bearer(Role.OPERATE)), 422, "validation"
+                )
+                assert "reason" in body["detail"]
+        app.state.views.close()

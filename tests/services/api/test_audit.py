@@ -155,3 +155,18 @@ async def test_a_call_that_crashes_leaves_its_line() -> None:
         run.resume = crash  # type: ignore[method-assign, assignment]
         check_problem(await service.post(f"{RUN}/resume"), 500, "internal")
         assert [line["status"] for line in await lines(service)] == [500]
+
+
+async def test_a_token_that_opened_the_gate_is_masked_where_its_owner_writes_it() -> None:
+    async with open_service(access=Access(tokens=WITH_TOKENS, limits=FREE)) as service:
+        await service.report(Happening.STARTED)
+        token, unknown = TOKENS[Role.OPERATE], "some-other-word-0123456789"
+        reason = {"reason": f"with {token} and {unknown}"}
+        paused = await service.post(f"{RUN}/pause", json=reason, headers=bearer(Role.OPERATE))
+        await service.post(f"{RUN}/pause", headers={"Authorization": f"Bearer {unknown}"})
+        refused = await service.patch(RUN, json={token: 1}, headers=bearer(Role.OPERATE))
+        assert refused.json()["errors"] == [{"pointer": "#/[redacted]", "message": "unknown member"}]
+        # A word that opened nothing is nobody's secret: whoever guesses must not decide what is masked.
+        assert paused.json()["operation"]["reason"] == f"with [redacted] and {unknown}"
+        assert [token in each.text for each in (paused, refused)] == [False, False]
+        assert token not in json.dumps(await lines(service))

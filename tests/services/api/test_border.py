@@ -106,6 +106,18 @@ async def test_a_page_of_another_site_cannot_post() -> None:
         assert state_of(service) is RunState.RUNNING
 
 
+@pytest.mark.parametrize("site", ["same-site", "cross-site"])
+async def test_a_page_of_another_port_of_this_machine_cannot_post(site: str) -> None:
+    # A form without a body: no preflight is asked for, and the name in Origin is the service's own.
+    headers = {"Origin": "http://127.0.0.1:3000", "Sec-Fetch-Site": site}
+    async with open_service() as service:
+        check_problem(await service.post(f"{RUN}/cancel", headers=headers), 403, "forbidden")
+        assert state_of(service) is RunState.STARTING
+        assert (await service.get(RUN, headers=headers)).status_code == 200
+        own = {"Origin": "http://127.0.0.1:8765", "Sec-Fetch-Site": "same-origin"}
+        assert (await service.post(f"{RUN}/cancel", headers=own)).status_code == 202
+
+
 async def test_a_page_of_the_service_itself_can_post() -> None:
     async with open_service() as service:
         await service.report(Happening.STARTED)

@@ -140,3 +140,10 @@ def test_no_text_with_a_known_secret_in_it_keeps_it(secret: str, before: str, af
 def test_json_data_keeps_its_shape() -> None:
     data = {"a": [1, 2.5, None, True, "text"], "b": {"c": []}}
     assert Redactor(["abcdefgh"]).data(data) == data
+
+
+def test_each_token_of_a_variable_that_holds_several_is_masked_and_its_short_words_are_not() -> None:
+    lines = "ann admin 0123456789abcdef\nbob read fedcba9876543210\n"
+    redactor = Redactor.from_environment({"LESSRL_TOKENS": lines})
+    said = redactor.text("ann told bob: fedcba9876543210, mine is 0123456789abcdef")
+    assert said == f"ann told bob: {REDACTED}, mine is {REDACTED}"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -28,8 +29,11 @@ def holder(tmp_path: Path) -> Iterator[psutil.Process]:
     deadline = time.monotonic() + SECONDS
     while not (tmp_path / "held").exists():
         assert time.monotonic() < deadline and process.poll() is None
-    yield psutil.Process(process.pid)
-    process.kill()
+    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    yield everyone[0]
+    for each in everyone:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait()
 
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Terminal:
         return self.process.wait(SILENCE_SECONDS)
 
 
-@pytest.mark.parametrize("leave", ["q", "\x03"])
+@pytest.mark.parametrize("leave", ["q", "Ctrl-C"])
 def test_keys_pause_and_resume_after_a_yes_and_leaving_leaves_the_run_alone(tmp_path: Path, leave: str) -> None:
     with serve_plane(tmp_path) as served, serve_run(served, tmp_path / "run") as run:
         terminal = Terminal("top", LESSRL_URL=served.url)
@@ -77,7 +78,7 @@ def test_keys_pause_and_resume_after_a_yes_and_leaving_leaves_the_run_alone(tmp_
         terminal.read_until("resume this run")
         terminal.press("y")
         terminal.read_until("tiny  running")
-        terminal.press(leave)
+        terminal.press("q") if leave == "q" else terminal.process.send_signal(signal.SIGINT)
         assert terminal.close() == 0
         assert [intent.kind for intent in run.told] == [IntentKind.RUN, IntentKind.PAUSE, IntentKind.RUN]
         control = served.plane.run(run.run_id)
