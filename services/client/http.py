@@ -122,7 +122,7 @@ class ControlClient:
             size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
             page = self.get(path, **{**query, "page_size": size, **({cursor: token} if token else {})})
             items = page.get("items", [])
-            yield from items if left is None else items[:left]
+            yield from items
             left = None if left is None else left - len(items)
             token = page.get("next_page_token")
             if not token:

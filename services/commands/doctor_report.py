@@ -6,6 +6,8 @@ import resource
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,11 +38,11 @@ from services.commands.service import DISTRIBUTIONS, installed
 from services.control.records import StoreError
 from services.control.store.postgres import open_postgres
 from services.control.store.sqlite import wal_trouble
-from shaping.components import import_module_of
 from shaping.errors import UserError
 
 SHM = Path("/dev/shm")
 CONNECT_SECONDS = 1.0
+RAY_SECONDS = 30.0
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
@@ -137,17 +139,33 @@ def _auth(address: str) -> Finding:
 
 
 def _ray(address: str) -> Finding:
+    name = "ray cluster"
     if not address:
-        return Finding(name="ray", level=Level.OK, found="no cluster is named: each run starts a Ray of its own")
-    connection = import_module_of("services", "ray_connection")
+        return Finding(name=name, level=Level.OK, found="none is named: each run starts a Ray of its own")
+    if trouble := _silence_at(address):
+        advice = "start one with `ray start --head`, or name another with --address or RAY_ADDRESS"
+        return Finding(name=name, level=Level.FAIL, found=f"{address}: {trouble}", advice=advice)
+    command = [sys.executable, "-m", "services.commands.ray_probe", address]
     try:
-        connection.connect_to(address)
-    except UserError as error:
-        return Finding(name="ray", level=Level.FAIL, found=str(error))
+        probed = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        found = f"{address} did not answer in {RAY_SECONDS:g} s"
+        return Finding(name=name, level=Level.FAIL, found=found, advice="look at its head: ray status")
+    said = (probed.stdout.strip().splitlines() or ["the probe ended without a word"])[-1]
+    level = Level.OK if probed.returncode == 0 else Level.FAIL
+    return Finding(name=name, level=level, found=f"{address}: {said}")
+
+
+def _silence_at(address: str) -> str:
+    """Why nobody can be there, where that can be told without Ray; "" otherwise."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return ""
     try:
-        return Finding(name="ray", level=Level.OK, found=f"{address}: {connection.cluster_size()}")
-    finally:
-        connection.disconnect()
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _control_plane(url: str) -> Iterator[Finding]:

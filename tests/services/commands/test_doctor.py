@@ -2,9 +2,13 @@
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from ray_cluster import ray_cluster
+from stack_run import ROOT
 
 from services.cli import main
 from services.commands.doctor_checks import (
@@ -92,7 +96,9 @@ def test_each_thing_is_one_line_and_nothing_is_left_behind(capsys: pytest.Captur
     code = run_doctor("--json", "--runs", tmp_path / "later" / "runs")
     report = json.loads(capsys.readouterr().out)
     names = [each["name"] for each in report["findings"]]
-    assert {"python", "lessrl", "ray", "gpus", "shm", "disk", "open files", "store", "ray auth"} <= set(names)
+    assert {"python", "lessrl", "ray", "gpus", "shm", "disk", "open files", "store", "ray auth", "ray cluster"} <= set(
+        names
+    )
     assert set(report["findings"][0]) == {"name", "level", "found", "advice"}
     assert code == (1 if report["level"] == "fail" else 0)
     assert list(tmp_path.iterdir()) == []
@@ -104,6 +110,24 @@ def test_control_plane_that_was_named_and_is_silent_fails(capsys: pytest.Capture
     assert run_doctor("--url", url) == 1
     line = next(line for line in capsys.readouterr().out.splitlines() if " control " in line)
     assert line.startswith("fail") and url in line
+
+
+def test_cluster_that_was_named_and_is_silent_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+    assert run_doctor("--address", address) == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if " ray cluster " in line)
+    assert line.startswith("fail") and f"{address}: Connection refused" in line
+
+
+@pytest.mark.stack
+def test_cluster_that_answers_says_what_it_offers(tmp_path: Path) -> None:
+    with ray_cluster(tmp_path) as environment:
+        command = [sys.executable, "-m", "services.cli", "doctor", "--json", "--address", "auto"]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    findings = {each["name"]: each for each in json.loads(done.stdout)["findings"]}
+    assert findings["ray cluster"]["found"] == "auto: 1 nodes, 2 CPUs, 0 GPUs"
+    assert findings["ray auth"]["level"] == "ok"
 
 
 def test_settings_that_others_can_read_fail(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def drawn(facts: TopFacts, width: int = 100, height: int = 30, *, ascii_only: bo
 
 
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 140, 250])
-@pytest.mark.parametrize("height", [16, 24, 30, 40, 80])
+@pytest.mark.parametrize("height", [8, 16, 24, 30, 40, 80])
 @pytest.mark.parametrize("num_workers", [0, 2, 1000])
 def test_screen_fills_its_terminal_and_no_more(width: int, height: int, num_workers: int) -> None:
     pause = {"mode": "drain", "phase": "draining", "inflight_groups": 3, "requested_by": "a" * 300, "reason": "b" * 300}
