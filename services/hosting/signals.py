@@ -7,14 +7,19 @@ anything to save, ends the process at once.
 
 import asyncio
 import logging
+import math
 import signal
+import time
 
 from services.control.calls import CancelRequest, PauseRequest
 from services.control.machine import Happening
 from services.hosting.link import ControlAway, ControlLink
 from services.reports import PauseMode, ReleaseLevel, RunEvent, RunReport
+from services.stopwatch import Clock
 
 CALL_SECONDS = 30.0
+SAME_SECONDS = 1.0
+"""The system may send one signal several times, as it does when a parent dies; a person presses again later."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +29,19 @@ class RunSignals:
 
     Args:
         grace_seconds: for the checkpoint of a cancel or a pause.
+        clock: tells signals that are one from those that are two.
     """
 
-    def __init__(self, *, grace_seconds: float) -> None:
+    def __init__(self, *, grace_seconds: float, clock: Clock = time.monotonic) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._clock = clock
         self._grace_seconds = grace_seconds
         self._link: ControlLink | None = None
         self._has_begun = False
         self._asking: asyncio.Task[None] | None = None
+        self._received_at = -math.inf
         self.is_preempted = False
         self.paused: RunEvent | None = None
         """What was said when the run paused, while it is paused."""
@@ -55,10 +63,15 @@ class RunSignals:
             self._has_begun, self.paused = True, None
         elif isinstance(report, RunEvent) and kind == Happening.PAUSED:
             self.paused = report
-            if self.is_preempted:
+            # Without a link the sitting is over, and what says so ends the process itself.
+            if self.is_preempted and self._link is not None:
                 self._task.cancel()
 
     def _receive(self, number: signal.Signals) -> None:
+        now = self._clock()
+        if self._asking is not None and now - self._received_at < SAME_SECONDS:
+            return
+        self._received_at = now
         if self._link is None or not self._has_begun or self._asking is not None:
             self._task.cancel()
             return

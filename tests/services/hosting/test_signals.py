@@ -6,11 +6,11 @@ import signal
 
 import pytest
 from fake_transport import FakeTransport
-from report_builders import make_description, make_event
+from report_builders import Clock, make_description, make_event
 
 from services.control.machine import Happening
 from services.hosting.link import ControlAway, ControlLink
-from services.hosting.signals import RunSignals
+from services.hosting.signals import SAME_SECONDS, RunSignals
 
 
 class Body:
@@ -21,11 +21,12 @@ class Body:
         self.has_begun = has_begun
         self.signals: RunSignals
         self.ready = asyncio.Event()
+        self.clock = Clock()
 
     async def run(self) -> None:
         link = ControlLink(self.transport, make_description(), resumed=False)
         await link.open([], seconds=5)
-        self.signals = RunSignals(grace_seconds=60.0)
+        self.signals = RunSignals(grace_seconds=60.0, clock=self.clock)
         self.signals.install()
         self.signals.attach(link)
         if self.has_begun:
@@ -86,11 +87,23 @@ async def test_before_there_is_anything_to_save_a_signal_ends_the_run_at_once(nu
     assert transport.asked == []
 
 
+async def test_a_signal_that_the_system_repeats_is_one() -> None:
+    transport = FakeTransport()
+    body, task = await begin(transport)
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGINT)
+        await asked(transport)
+        body.clock.now += SAME_SECONDS / 4
+    assert not task.done() and len(transport.asked) == 1
+    await end(task)
+
+
 async def test_a_second_signal_waits_for_nothing() -> None:
     transport = FakeTransport()
-    _, task = await begin(transport)
+    body, task = await begin(transport)
     os.kill(os.getpid(), signal.SIGINT)
     await asked(transport)
+    body.clock.now += SAME_SECONDS
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
@@ -137,4 +150,16 @@ async def test_a_run_that_was_resumed_is_not_paused_any_more() -> None:
     body.signals.show(make_event(Happening.RESUMED))
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asked(transport) == "pause abort all by SIGTERM"
+    await end(task)
+
+
+async def test_what_a_sitting_says_at_its_end_cancels_nothing() -> None:
+    transport = FakeTransport()
+    body, task = await begin(transport)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asked(transport)
+    body.signals.attach(None)
+    body.signals.show(make_event(Happening.PAUSED))
+    await asyncio.sleep(0)
+    assert not task.done() and not task.cancelling()
     await end(task)
