@@ -184,7 +184,9 @@ class Pauses:
             await self._stand(order)
             while parts.gate.is_cancel:
                 # Here, with all that was given back: nothing has changed since, and its checkpoint is this one.
+                self._is_attending = False
                 await parts.bell.wait_until(self.is_due)
+                self._is_attending = True
                 assert parts.gate.order is not None, "a pause is due"
                 await self._save(parts.gate.order)
             await parts.hold.wake(parts.buffer.version)

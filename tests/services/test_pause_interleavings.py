@@ -12,6 +12,7 @@ from services.pausing import Released, RunCancelled
 from services.ports import RoundHandle
 from services.reports import IntentKind, PauseMode, ReleaseLevel, RunEvent
 from services.virtual_time import run_virtual
+from shaping.errors import RolloutAborted
 from shaping.groups import DropReason
 from shaping.records import GroupRequest
 
@@ -43,7 +44,15 @@ class SlowRollout(Slow, FakeRollout):
         while self.is_paused:
             # Time passes on a virtual clock only while everybody waits for it.
             await asyncio.sleep(0.05)
-        return await super().generate(request)
+        self.busy["generate"] = self.busy.get("generate", 0) + 1
+        try:
+            return await super().generate(request)
+        except RolloutAborted:
+            # What was given up takes a while to come back.
+            await asyncio.sleep(0.5)
+            raise
+        finally:
+            self.busy["generate"] -= 1
 
 
 class SlowShaping(Slow, FakeShaping):

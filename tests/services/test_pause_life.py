@@ -43,6 +43,7 @@ async def test_weights_that_were_given_back_come_before_the_kv_cache_and_before_
     held.set()
     await settle()
     assert [worker.policy_version for worker in run.workers] == [-1, -1]
+    assert {each.standing for each in run.orchestrator._rollout.statuses()} == {"behind"}
     assert paused(run.control)[0]["released"] == "rollout_weights" and run.control.phases[-1] == "releasing"
     assert run.asked == [*group_ids(0)]
     before = [len(worker.calls) for worker in run.workers]
@@ -53,6 +54,24 @@ async def test_weights_that_were_given_back_come_before_the_kv_cache_and_before_
         weights = ["connect_weights", "stage_weights", "verify_weights", "commit_weights"]
         assert calls[:6] == ["wake rollout_weights", *weights, "wake kv_cache"]
     assert run.learner.batches == [group_ids(0), group_ids(1)]
+
+
+async def test_nothing_is_admitted_before_everything_is_taken_again() -> None:
+    run = make_run(groups_per_step=1, num_steps=2)
+    held, waking = asyncio.Event(), asyncio.Event()
+    run.learner.script["step"] = [held]
+    run.workers[0].script["wake kv_cache"] = [waking]
+    task = run.begin()
+    await settle()
+    await run.control.pause(DRAIN, release=ReleaseLevel.KV_CACHE)
+    held.set()
+    await settle()
+    await run.control.want(IntentKind.RUN)
+    await settle()
+    assert run.orchestrator.in_flight == () and run.control.events("resumed") == []
+    waking.set()
+    await task
+    assert len(run.control.events("resumed")) == 1
 
 
 async def test_an_engine_that_cannot_give_memory_back_fails_the_pause_and_is_started_again() -> None:
@@ -87,7 +106,35 @@ async def test_giving_everything_back_ends_the_orchestrator_after_the_checkpoint
     assert again.learner.batches == [group_ids(0, 1), group_ids(2, 3)]
 
 
+async def test_a_resume_while_the_checkpoint_is_written_gives_nothing_back() -> None:
+    run = held_run()
+    held = asyncio.Event()
+    run.shapers[0].script["save_groups"] = [held]
+    task = run.begin()
+    await settle()
+    await run.control.pause(ABORT, checkpoint=True, release=ReleaseLevel.ALL)
+    await settle()
+    await run.control.want(IntentKind.RUN)
+    held.set()
+    run.workers[0].holds.clear()
+    await task
+    assert len(run.store.checkpoints) == 1 and paused(run.control) == []
+    assert run.learner.batches == [group_ids(0, 1), group_ids(2, 3)]
+
+
 # -- the whole life
+
+
+async def test_nothing_is_asked_for_before_the_user_was_heard() -> None:
+    run = make_run(groups_per_step=1, num_steps=1)
+    run.control.intent = Intent(generation=0, kind=IntentKind.RUN)
+    task = run.begin()
+    await settle()
+    await run.control.pause(DRAIN)
+    await settle()
+    assert run.workers[0].requests == [] and len(paused(run.control)) == 1
+    await run.control.want(IntentKind.RUN)
+    await task
 
 
 async def test_a_run_that_starts_paused_publishes_evaluates_and_admits_nothing() -> None:
@@ -148,6 +195,8 @@ async def test_a_cancel_of_a_paused_run_keeps_the_checkpoint_of_the_pause() -> N
     with pytest.raises(RunCancelled):
         await task
     assert len(run.store.checkpoints) == 1 and run.workers[0].running == []
+    # What was frozen is given up first, and the control plane sees it.
+    assert run.control.phases[-1] == "aborting"
 
 
 async def test_a_cancel_of_a_paused_run_takes_back_nothing_that_was_given_back() -> None:

@@ -54,16 +54,16 @@ async def test_nothing_is_begun_in_a_pause_and_it_is_done_after_it() -> None:
     run = held_run()
     task = run.begin()
     await settle()
-    order = await run.control.pause(PauseMode.FREEZE)
-    await settle()
+    order = await run.control.pause(PauseMode.DRAIN)
     await run.control.want(IntentKind.PAUSE, order=order, tasks=(task_of(TaskKind.CHECKPOINT),))
+    await settle()
+    assert answers(run) == [] and run.control.events("paused") == []
+    let_go(run)
     await settle()
     assert answers(run) == [] and len(run.control.events("paused")) == 1
     await run.control.want(IntentKind.RUN)
-    await settle()
-    assert len(answers(run)) == 1
-    let_go(run)
     await task
+    assert len(answers(run)) == 1
 
 
 async def test_an_evaluation_is_made_as_if_it_were_due() -> None:
