@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,9 @@ class Api:
 
 def pause(run: StackRun, api: Api, body: dict[str, Any]) -> dict[str, Any]:
     """Pause, stay so for a moment, and resume; what `paused` said."""
-    began, known = time.monotonic(), len(run.events("paused"))
+    known = len(run.events("paused"))
     api.ask("POST", "/pause", body)
     run.wait_for("the pause", lambda: api.state == "paused", CALL_SECONDS)
-    print(f"{body['mode']}: {time.monotonic() - began:.1f} s")
     run.wait_for("what it said", lambda: len(run.events("paused")) > known, CALL_SECONDS)
     num_steps = len(run.records("step"))
     api.ask("POST", "/resume")
