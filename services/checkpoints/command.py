@@ -80,7 +80,7 @@ def _print(store: CheckpointStore, console: Console) -> None:
         console.print(Text(f"{broken.name}: damaged: {broken.reason}"), soft_wrap=True)
 
 
-def _row(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _row(checkpoint: Checkpoint) -> tuple[str | Text, ...]:
     manifest = checkpoint.manifest
     accuracy = manifest.metrics.get("accuracy")
     return (
@@ -89,5 +89,11 @@ def _row(checkpoint: Checkpoint) -> tuple[str, ...]:
         manifest.created_at.removesuffix("+00:00").replace("T", " "),
         f"{manifest.num_bytes / 1e6:.1f} MB",
         "-" if accuracy is None else f"{accuracy:.3f}",
-        "pinned" if checkpoint.is_pinned else "",
+        _marks(checkpoint),
     )
+
+
+def _marks(checkpoint: Checkpoint) -> Text:
+    """Whether it is pinned, and a user's words for it, of which a terminal obeys none."""
+    tag = "".join(each if each.isprintable() else "?" for each in checkpoint.tag)
+    return Text(", ".join(each for each in ("pinned" if checkpoint.is_pinned else "", tag) if each))

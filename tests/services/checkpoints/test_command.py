@@ -55,6 +55,13 @@ def test_pinning_is_shown_and_taken_back(run_dir: str, capsys: pytest.CaptureFix
     assert "pinned" not in run([run_dir], capsys)[1]
 
 
+def test_a_tag_is_shown_and_obeyed_by_no_terminal(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(Path(run_dir))
+    store.pin("step-000010")
+    store.tag("step-000010", "[red]before\x1b[2J the change")
+    assert "pinned, [red]before?[2J the change" in run([run_dir], capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
