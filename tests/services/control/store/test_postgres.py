@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from control_records import make_event, make_run
@@ -42,8 +43,8 @@ def test_a_store_goes_on_when_its_connection_was_lost(postgres_url: str) -> None
     other.dispose()
 
 
-def test_a_password_is_in_no_description_and_no_error() -> None:
-    url = "postgresql://ops:canary-4711@/nowhere?host=/tmp/no-such-folder"
+def test_a_password_is_in_no_description_and_no_error(tmp_path: Path) -> None:
+    url = f"postgresql://ops:canary-4711@/nowhere?host={tmp_path / 'no-server'}"
     opened = open_postgres(url)
     assert "canary-4711" not in opened.description
     assert opened.description.startswith("Postgres postgresql://ops:***@")
