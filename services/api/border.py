@@ -13,7 +13,6 @@ from collections.abc import Collection
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.limits import Limits
@@ -100,7 +99,7 @@ class _Passage:
         self._is_stuck = False
         self._is_timed = False
         self._deadline = asyncio.timeout(limits.request_seconds)
-        scope.setdefault("state", {}).update(request_id=self._request_id, deadline=self._deadline, body=b"")
+        scope.setdefault("state", {}).update(request_id=self._request_id, body=b"")
 
     async def pass_on(self, stranger: tuple[int, str, str] | None) -> None:
         """Answer by the app, or by a problem of the border's own."""
@@ -181,11 +180,6 @@ class _Passage:
 def is_page(path: str) -> bool:
     """Whether a path is one of the built-in page's files, which say nothing of any run."""
     return path == "/" or path == "/ui" or path.startswith("/ui/")
-
-
-def without_deadline(request: Request) -> None:
-    """Let the answer to this request begin as late as it will."""
-    request.state.deadline.reschedule(None)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

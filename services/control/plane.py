@@ -282,14 +282,6 @@ class ControlPlane:
         """The newest first, with their numbers; 0 begins with the newest."""
         return await self._storage.read(lambda store: store.audit(before=before, limit=limit))
 
-    async def setting(self, name: str) -> str | None:
-        """A value that the host of this control plane keeps with it."""
-        return await self._storage.read(lambda store: store.setting(name))
-
-    async def keep_setting(self, name: str, value: str) -> None:
-        """Keep such a value."""
-        await self._storage.commit(Change(settings={name: value}))
-
     # -- upkeep -------------------------------------------------------------------------------------------------------
 
     @property
