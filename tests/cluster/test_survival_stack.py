@@ -66,10 +66,10 @@ def test_every_role_is_killed_once_and_no_group_is_lost_or_trained_twice(tmp_pat
         assert orchestrator is not None
         kill_and_wait(run, orchestrator, "the orchestrator")
         run.process.send_signal(signal.SIGTERM)
-        assert run.wait(RECOVER_SECONDS) == 130, run.output()
+        assert run.wait(RECOVER_SECONDS) == 143, run.output()
         assert run.left_over(30) == []
 
-    last = max(int(path.name.removeprefix("step-")) for path in (run_dir / "checkpoints").glob("step-??????"))
+    last = max(int(path.name[len("step-") :].split(".")[0]) for path in (run_dir / "checkpoints").glob("step-*"))
     steps = last + MAX_STALENESS + 2
     with started(tmp_path, ["resume", str(run_dir), "--address", "local", "--set", f"run.steps={steps}"]) as run:
         assert run.wait(START_SECONDS) == 0, run.output()
