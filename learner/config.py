@@ -62,15 +62,13 @@ class ZeroConfig:
     Args:
         offload_optimizer: keep optimizer state in host memory.
         offload_parameters: keep parameters in host memory.
-        reduce_bucket_bytes: gradients reduced together.
-        prefetch_bucket_bytes: parameters gathered ahead of their use.
+        reduce_bucket_bytes: gradients reduced together; a tenth of it is gathered of parameters ahead of their use.
         persistence_threshold: parameters with fewer elements stay whole on every rank.
     """
 
     offload_optimizer: bool = False
     offload_parameters: bool = False
     reduce_bucket_bytes: int = 500_000_000
-    prefetch_bucket_bytes: int = 50_000_000
     persistence_threshold: int = 100_000
 
 

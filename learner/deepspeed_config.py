@@ -5,6 +5,8 @@ from typing import Any
 from learner.config import LearnerConfig
 
 BYTES_PER_GRADIENT = {"float32": 4, "bfloat16": 2}
+PREFETCH_DIVISOR = 10
+"""DeepSpeed's own proportion of the bucket that gradients are reduced in to the one that is gathered ahead."""
 
 
 def deepspeed_config(config: LearnerConfig, *, sub_group_elements: int = 1_000_000_000) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def deepspeed_config(config: LearnerConfig, *, sub_group_elements: int = 1_000_0
         "contiguous_gradients": True,
         "overlap_comm": False,
         "reduce_bucket_size": max(1, zero.reduce_bucket_bytes // width),
-        "stage3_prefetch_bucket_size": zero.prefetch_bucket_bytes // width,
+        "stage3_prefetch_bucket_size": zero.reduce_bucket_bytes // PREFETCH_DIVISOR // width,
         "stage3_param_persistence_threshold": zero.persistence_threshold,
         "sub_group_size": sub_group_elements,
     }

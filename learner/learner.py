@@ -14,6 +14,7 @@ import xxhash
 
 from learner.canary import canary_difference
 from learner.config import LearnerConfig
+from learner.device_use import begin_memory, device_peak_flops, memory_metrics, utilization_metrics
 from learner.engine import TrainEngine
 from learner.export import EXPORT_RULE, SHARD_BYTES, export_settings, export_weights
 from learner.lora import adapter_layout
@@ -27,7 +28,7 @@ from learner.work import LearnerInfo, StepWork
 from shaping.bucket_header import BucketHeader, transfer_headers
 from shaping.errors import ChannelBroken, RecipeError, RunFailed
 from shaping.memory_channel import MemoryChannel
-from shaping.metrics import Max, Mean, Metric, merge_metrics, metric_values
+from shaping.metrics import Max, Mean, Metric, Metrics, Sum, histograms_of, merge_metrics, metric_values
 from shaping.schedules.base import Schedule
 from shaping.scheduling import schedule_of
 from shaping.stored_files import StoredFile
@@ -75,8 +76,10 @@ class Learner:
         if self._config.lora.rank:
             description += f", LoRA of rank {self._config.lora.rank}"
         self._identity = learner_identity(self._config, self._model_path)
+        self._num_parameters = sum(math.prod(each.shape) for each in self._engine.parameters())
+        self._peak_flops = device_peak_flops(self._engine.device, self._config.dtype)
         return LearnerInfo(
-            num_parameters=sum(math.prod(each.shape) for each in self._engine.parameters()),
+            num_parameters=self._num_parameters,
             description=description,
             seconds=time.perf_counter() - began,
         )
@@ -91,14 +94,15 @@ class Learner:
             RunFailed: the samples are not the planned ones.
         """
         self._policy_version = work.policy_version + 1
-        clock = PhaseClock(self._engine.device)
+        began, clock = time.perf_counter(), PhaseClock(self._engine.device)
+        begin_memory(self._engine.device)
         learning_rate = self._learning_rate.value(work.step)
         metrics: list[dict[str, Metric]] = []
         old = self._updater.old_logprobs(work, clock)
         for index in range(len(work.mini_batches)):
             found = self._updater.accumulate(work, index, old[index], clock)
             if found.not_finite:
-                return _result(work, index, skipped=found.not_finite)
+                return _result(work, index, {}, skipped=found.not_finite)
             with clock.phase("optimizer"):
                 self._engine.update(learning_rate)
             metrics += found.metrics
@@ -106,8 +110,21 @@ class Learner:
                 norm = Mean(found.grad_norm, 1)
                 metrics.append({"learner_grad_norm": norm, "learner_learning_rate": Mean(learning_rate, 1)})
         metrics.append({f"learner_{name}_s": Max(seconds) for name, seconds in clock.seconds.items()})
-        merged = merge_metrics(self._engine.gather_objects(merge_metrics(metrics)))
-        return _result(work, len(work.mini_batches), metrics=metric_values(merged))
+        own = merge_metrics(metrics)
+        own |= self._device_metrics(own, time.perf_counter() - began)
+        return _result(work, len(work.mini_batches), merge_metrics(self._engine.gather_objects(own)))
+
+    def _device_metrics(self, own: Metrics, seconds: float) -> dict[str, Metric]:
+        """Of this rank's device, for a step that took so long."""
+        # Absent in a step without updates.
+        tokens = own.get("learner_tokens", Sum(0.0))
+        return memory_metrics(self._engine.device) | utilization_metrics(
+            self._config,
+            num_parameters=self._num_parameters,
+            num_tokens=tokens.value or 0.0,
+            seconds=seconds,
+            peak=self._peak_flops,
+        )
 
     def configure(self, config: LearnerConfig) -> None:
         """Go on with other options of the objective, another learning rate or gradient norm, from the next step on.
@@ -258,13 +275,12 @@ def _check_configurable(now: LearnerConfig, wanted: LearnerConfig) -> None:
         )
 
 
-def _result(
-    work: StepWork, num_updates: int, *, metrics: dict[str, float] | None = None, skipped: str = ""
-) -> StepResult:
+def _result(work: StepWork, num_updates: int, metrics: Metrics, *, skipped: str = "") -> StepResult:
     return StepResult(
         policy_version=work.policy_version + 1,
         num_updates=num_updates,
         num_valid_tokens=sum(each.num_valid_tokens for each in work.mini_batches[:num_updates]),
-        metrics=metrics or {},
+        metrics=metric_values(metrics),
+        histograms=histograms_of(metrics),
         skipped=skipped,
     )

@@ -10,6 +10,7 @@ import torch
 
 from learner.collate import Microbatch
 from learner.config import CorrectionConfig, KLConfig, LearnerConfig
+from learner.importance import importance_metrics
 from learner.kl import kl_estimate
 from learner.losses.base import LossInputs, PolicyLoss, mean_metrics, token_mean
 from learner.regularisers.base import Regulariser, RegulariserInputs
@@ -188,7 +189,7 @@ def micro_batch_loss(
     total = torch.stack(list(terms.values())).sum() + 0.0 * logprobs.sum()
     weights = _spread(token_weights.weights, mask)
     metrics.append(mean_metrics({"learner_entropy_nats": entropies, "learner_token_weight_mean": weights}, mask))
-    metrics.append(_term_metrics(terms, total, batch, num_valid))
+    metrics += [importance_metrics(batch, logprobs), _term_metrics(terms, total, batch, num_valid)]
     return total, merge_metrics(metrics)
 
 

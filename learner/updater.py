@@ -244,5 +244,6 @@ def _size_metrics(batches: list[Microbatch]) -> dict[str, Metric]:
     num_padding = sum(batch.num_padding_tokens for batch in batches)
     return {
         "learner_tokens": Sum(num_tokens),
+        "learner_padding_tokens": Sum(num_padding),
         "learner_padding_share": Mean(num_padding, num_tokens + num_padding),
     }

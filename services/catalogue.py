@@ -1,8 +1,8 @@
 """What a metric is, and how one is found by the name that a report uses. The entries are in catalogue_entries.py.
 
-A StepMetric is a name of `StepReport.metrics`, `area_thing_unit`, and from it follows the Prometheus family that it is
-exported as. A name may hold one placeholder, `segments_{segment_class}_tokens`, that becomes a label of the family. A
-Family is one that is fed by something else than `StepReport.metrics`.
+A StepMetric is a name of `StepReport.metrics` or `.histograms`, `area_thing_unit`, and from it follows the Prometheus
+family that it is exported as. A name may hold one placeholder, `segments_{segment_class}_tokens`, that becomes a label
+of the family. A Family is one that is fed by something else than a step's numbers.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 PREFIX = "less_"
-_UNITS = frozenset({"nats", "tokens", "rollouts", "count", "share", "s", "versions"})
+_UNITS = frozenset({"nats", "tokens", "rollouts", "count", "share", "s", "versions", "bytes"})
 _PROMETHEUS_UNITS = {"share": "ratio", "s": "seconds"}
 
 
@@ -19,13 +19,15 @@ class MetricKind(StrEnum):
     """How a number came about in the step, and so how it may be summed up over steps.
 
     MEAN: a mean or share over the things that the formula names. MAX: the largest. LEVEL: as it stands at the step's
-    end. These are gauges. SUM: a count of the step, exported as a counter.
+    end. These are gauges, or with bounds histograms of steps. SUM: a count of the step, exported as a counter.
+    HISTOGRAM: a distribution within the step, exported as a histogram.
     """
 
     MEAN = "mean"
     MAX = "max"
     LEVEL = "level"
     SUM = "sum"
+    HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class StepMetric:
         formula: what is divided by what, or summed over what.
         values: the closed set of the label; empty where the recipe decides (names of rewards).
         stem: what the Prometheus name is made of where another metric would have the same; "" takes `name`.
+        bounds: of a histogram, upper ends in the metric's unit.
     """
 
     name: str
@@ -45,6 +48,7 @@ class StepMetric:
     formula: str
     values: tuple[str, ...] = ()
     stem: str = ""
+    bounds: tuple[float, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -55,7 +59,7 @@ class StepMetric:
     @property
     def unit(self) -> str:
         """The last word of the name where it is one; "share" is a part of a whole, "1" has no unit."""
-        last = self.name.rsplit("_", 1)[-1]
+        last = (self.stem or self.name).rsplit("_", 1)[-1]
         return last if last in _UNITS else "1"
 
     @property
@@ -68,6 +72,25 @@ class StepMetric:
         if self.kind is MetricKind.SUM:
             base = base.removesuffix("_count") + "_total"
         return base if base.startswith(PREFIX) else PREFIX + base
+
+    @property
+    def family_kind(self) -> "FamilyKind":
+        """What Prometheus makes of it."""
+        if self.bounds:
+            return FamilyKind.HISTOGRAM
+        return FamilyKind.COUNTER if self.kind is MetricKind.SUM else FamilyKind.GAUGE
+
+    def as_family(self) -> "Family":
+        """What Prometheus is shown."""
+        how = {FamilyKind.COUNTER: "summed over steps", FamilyKind.GAUGE: "last step"}.get(self.family_kind)
+        return Family(
+            self.family,
+            self.family_kind,
+            f"{self.help}; {self.formula}" + (f", {how}" if how else ""),
+            self.unit,
+            {self.label: self.values} if self.label else {},
+            self.bounds,
+        )
 
     @property
     def is_closed(self) -> bool:
@@ -93,19 +116,23 @@ class FamilyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A Prometheus family; every combination of its label values exists from the start.
+    """A Prometheus family; every combination of its closed label values exists from the start.
 
     Args:
         name: in full, with prefix, base unit, and `_total` or `_info` where the kind asks for it.
-        labels: closed set of values per label.
-        buckets: upper bounds of a histogram, in the family's unit.
+        unit: of its values, in words; "1" has none.
+        labels: set of values per label; an empty one is open: the recipe, or what is called, decides.
+        bounds: of a histogram, upper ends in the family's unit.
+        of_run: whether each run has one, with the label run_id; otherwise the control plane itself has it.
     """
 
     name: str
     kind: FamilyKind
     help: str
+    unit: str = "1"
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    buckets: tuple[float, ...] = ()
+    bounds: tuple[float, ...] = ()
+    of_run: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,34 @@
-"""The metric catalogue: every number of a run, once, with its meaning. A metric exists in code and here, or nowhere."""
+"""The metric catalogue: every number of a step, once, with its meaning. A metric exists in code and here, or nowhere.
 
-from services.catalogue import Catalogue, Family, FamilyKind, MetricKind, StepMetric
-from services.reports import PauseMode, RunState
+What Prometheus is told beside a step's numbers is in catalogue_families.py.
+"""
+
+from services.catalogue import Catalogue, MetricKind, StepMetric
 from services.sync_phases import SyncPhase
+from shaping import histograms
 from shaping.groups import DropReason, VerdictStatus
+from shaping.records import StopReason
 from shaping.support import SegmentClass
 
-PHASES = ("wait_batch", "train", "weight_sync", "evaluation", "checkpoint", "other")
-ROLES = ("rollout", "shaping", "learner", "other")
-WORKER_STATES = ("starting", "ready", "failed", "stopped", "other")
-STEP_SECONDS_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+OUTSIDE = "outside"
+"""Class of a token in no low-entropy segment."""
 
 _MEAN, _MAX, _LEVEL, _SUM = MetricKind.MEAN, MetricKind.MAX, MetricKind.LEVEL, MetricKind.SUM
-_COUNTER, _GAUGE = FamilyKind.COUNTER, FamilyKind.GAUGE
-_HISTOGRAM, _INFO = FamilyKind.HISTOGRAM, FamilyKind.INFO
+_DISTRIBUTION = MetricKind.HISTOGRAM
 
 # name, kind, help, formula, label values
 _ROLLOUTS = (
     StepMetric("reward_total_value", _MEAN, "Weighted reward", "sum of rewards / scored rollouts"),
-    StepMetric("reward_{reward}_value", _MEAN, "One reward before its weight", "sum of that part / scored rollouts"),
+    StepMetric(
+        "reward_{reward}_value",
+        _MEAN,
+        "One reward before its weight",
+        "sum of that part / scored rollouts",
+        stem="reward_part_value",
+    ),
+    StepMetric(
+        "reward_value", _DISTRIBUTION, "Weighted reward", "scored rollouts by reward", bounds=histograms.REWARDS
+    ),
     StepMetric("reward_correct_share", _MEAN, "Training accuracy", "correct rollouts / scored rollouts"),
     StepMetric(
         "verdict_{status}_rollouts",
@@ -31,6 +41,57 @@ _ROLLOUTS = (
     StepMetric("rollout_response_max_tokens", _MAX, "Longest response", "largest response length"),
     StepMetric("rollout_truncated_share", _MEAN, "Responses cut at the limit", "cut rollouts / scored rollouts"),
     StepMetric("rollout_entropy_nats", _MEAN, "Token entropy in the sampler", "sum of entropies / response tokens"),
+    StepMetric(
+        "rollout_{stop_reason}_rollouts",
+        _SUM,
+        "Responses by why they ended: eos, stop_string, or length, which is cut",
+        "rollouts that were scored",
+        tuple(StopReason),
+        stem="rollouts_count",
+    ),
+    StepMetric(
+        "rollout_{outcome}_response_tokens",
+        _DISTRIBUTION,
+        "Response length by verdict",
+        "scored rollouts by length",
+        ("correct", "incorrect"),
+        stem="rollout_response_length_tokens",
+        bounds=histograms.RESPONSE_TOKENS,
+    ),
+    StepMetric("rollout_prompt_tokens", _SUM, "Prompt tokens, once for each rollout", "sum over scored rollouts"),
+    StepMetric(
+        "rollout_discarded_{reason}_tokens",
+        _SUM,
+        "Response tokens of groups that were not trained",
+        "response tokens by the group's drop reason",
+        tuple(DropReason),
+    ),
+    StepMetric(
+        "rollout_group_s",
+        _DISTRIBUTION,
+        "Time of a group from its admission to its last response",
+        "trained groups by seconds",
+        bounds=histograms.SECONDS,
+    ),
+    StepMetric(
+        "queue_{queue}_wait_s",
+        _DISTRIBUTION,
+        "Time that a group waited: for a shaping actor and in it, or shaped for the learner",
+        "trained groups by seconds",
+        ("shaping", "learner"),
+        bounds=histograms.SECONDS,
+    ),
+    StepMetric(
+        "reward_group_s",
+        _DISTRIBUTION,
+        "Time that the verifiers of a group took",
+        "shaped groups by seconds",
+        stem="reward_s",
+        bounds=histograms.SHORT_SECONDS,
+    ),
+    StepMetric(
+        "verdict_worker_restarts_count", _SUM, "Verifier processes that were killed or died and began anew", "processes"
+    ),
 )
 _GROUPS = (
     StepMetric(
@@ -67,10 +128,90 @@ _SEGMENTS = (
         "mean over ordered pairs of rollouts of those two classes",
         ("correct_correct", "correct_incorrect", "incorrect_correct", "incorrect_incorrect"),
     ),
+    StepMetric(
+        "segments_{pair}_overlap_share",
+        _DISTRIBUTION,
+        "Overlap of a group, see less_segments_overlap_ratio",
+        "groups by their mean over ordered pairs of rollouts of those two classes",
+        ("correct_correct", "correct_incorrect", "incorrect_correct", "incorrect_incorrect"),
+        stem="segment_overlap_share",
+        bounds=histograms.SHARES,
+    ),
+    StepMetric(
+        "segments_{segment_class}_length_tokens",
+        _DISTRIBUTION,
+        "Segment length by class",
+        "segments by length",
+        tuple(SegmentClass),
+        stem="segment_length_tokens",
+        bounds=histograms.SEGMENT_TOKENS,
+    ),
+    StepMetric(
+        "shaping_token_entropy_nats",
+        _DISTRIBUTION,
+        "Token entropy in the sampler",
+        "response tokens by entropy",
+        bounds=histograms.ENTROPY_NATS,
+    ),
+    StepMetric(
+        "shaping_{entropy_class}_tokens",
+        _SUM,
+        "Tokens at or below their entropy threshold, and above",
+        "response tokens",
+        ("low", "high"),
+    ),
+    StepMetric(
+        "shaping_{segment_class}_multiplier",
+        _DISTRIBUTION,
+        "Multiplier of a token, all shapers together, by the class of its segment",
+        "response tokens by multiplier",
+        (*SegmentClass, OUTSIDE),
+        bounds=histograms.MULTIPLIERS,
+    ),
+    StepMetric(
+        "shaping_{direction}_tokens",
+        _SUM,
+        "Tokens whose advantage shaping raised, lowered or left",
+        "response tokens with a multiplier above, below or equal to 1",
+        ("up", "down", "unchanged"),
+        stem="shaping_scaled_tokens",
+    ),
+    StepMetric(
+        "shaping_{phase}_s",
+        _DISTRIBUTION,
+        "Time that shaping a group took: segments and their support, advantages and multipliers",
+        "shaped groups by seconds",
+        ("segment", "scale"),
+        stem="shaping_group_s",
+        bounds=histograms.SHORT_SECONDS,
+    ),
 )
 _ADVANTAGES = (
     StepMetric(
         "advantage_{stage}_abs_value", _MEAN, "Advantage size", "sum of |advantage| / tokens", ("base", "shaped")
+    ),
+    StepMetric(
+        "advantage_{stage}_mean_value",
+        _MEAN,
+        "Signed advantage",
+        "sum of advantages / tokens",
+        ("base", "shaped"),
+        stem="advantage_mean_value",
+    ),
+    StepMetric(
+        "advantage_{stage}_std_value",
+        _MEAN,
+        "Standard deviation of the advantage",
+        "root of the mean squared distance from the mean, over tokens",
+        ("base", "shaped"),
+        stem="advantage_std_value",
+    ),
+    StepMetric(
+        "advantage_value",
+        _DISTRIBUTION,
+        "Shaped advantage of a token",
+        "response tokens by advantage",
+        bounds=histograms.ADVANTAGES,
     ),
     StepMetric("advantage_kept_mass_share", _MEAN, "Advantage mass after shaping", "sum |shaped| / sum |base|"),
     StepMetric("advantage_net_mass_share", _MEAN, "Signed advantage mass after shaping", "sum shaped / sum |base|"),
@@ -94,7 +235,21 @@ _ADVANTAGES = (
 )
 # Means are over the trained tokens of all updates of the step unless the formula says otherwise.
 _LEARNER = (
-    StepMetric("learner_staleness_versions", _MEAN, "Versions a trained group was behind", "sum over groups / groups"),
+    StepMetric(
+        "learner_staleness_versions",
+        _MEAN,
+        "Versions a trained group was behind",
+        "sum over groups / groups",
+        stem="learner_staleness_mean_versions",
+    ),
+    StepMetric(
+        "learner_group_staleness_versions",
+        _DISTRIBUTION,
+        "Versions a trained group was behind",
+        "trained groups by versions",
+        stem="learner_staleness_versions",
+        bounds=histograms.VERSIONS,
+    ),
     StepMetric(
         "learner_skipped_steps_count", _SUM, "Steps whose loss or gradient was not finite", "1 for a skipped step"
     ),
@@ -115,6 +270,19 @@ _LEARNER = (
         "Tokens whose importance ratio was clipped, by the bound it met",
         "clipped tokens / trained tokens",
         ("low", "high", "dual"),
+    ),
+    StepMetric(
+        "learner_old_kl_nats",
+        _MEAN,
+        "KL(old || policy), estimator k1, which may be negative",
+        "sum of old - policy log-prob / trained tokens",
+    ),
+    StepMetric(
+        "learner_importance_ratio",
+        _DISTRIBUTION,
+        "exp(policy - old log-prob) of a token",
+        "trained tokens by ratio",
+        bounds=histograms.IMPORTANCE_RATIOS,
     ),
     StepMetric("learner_importance_ratio_mean", _MEAN, "exp(policy - old log-prob)", "sum / trained tokens"),
     StepMetric("learner_importance_ratio_max", _MAX, "Largest importance ratio", "over trained tokens"),
@@ -169,6 +337,20 @@ _LEARNER = (
     StepMetric("learner_grad_norm", _MEAN, "Global gradient norm before clipping", "mean over updates"),
     StepMetric("learner_learning_rate", _MEAN, "Learning rate", "mean over updates"),
     StepMetric("learner_tokens", _SUM, "Tokens in forward passes, padding left out", "tokens over updates"),
+    StepMetric("learner_padding_tokens", _SUM, "Padding in forward passes", "tokens over updates"),
+    StepMetric(
+        "learner_model_flops_utilization_share",
+        _MEAN,
+        "Model FLOP/s of a learner step beside the peak of its devices; absent where the peak is not known",
+        "6 x parameters x trained tokens / (step seconds x ranks x peak), attention left out",
+    ),
+    StepMetric(
+        "learner_memory_{kind}_bytes",
+        _MAX,
+        "Device memory of a rank; absent on CPU",
+        "largest over ranks at the step's end; peak: since the step began",
+        ("allocated", "reserved", "peak"),
+    ),
     StepMetric("learner_padding_share", _MEAN, "Padding in forward passes", "padding / (tokens + padding)"),
     StepMetric(
         "learner_rank_imbalance_share",
@@ -182,6 +364,7 @@ _LEARNER = (
         "Time of a learner step by phase",
         "seconds of the slowest rank",
         ("recompute", "plan", "forward", "backward", "optimizer"),
+        bounds=histograms.SECONDS,
     ),
 )
 _WEIGHT_SYNC = (
@@ -191,7 +374,9 @@ _WEIGHT_SYNC = (
         "Time of the step's weight sync by phase",
         "seconds, all attempts together",
         tuple(phase for phase in SyncPhase if phase is not SyncPhase.IDLE),
+        bounds=histograms.SECONDS,
     ),
+    StepMetric("weight_sync_bytes", _SUM, "Weights sent to engines", "bytes of the layout x engines that took them"),
     StepMetric(
         "weight_sync_canary_difference_nats",
         _MAX,
@@ -203,37 +388,6 @@ _WEIGHT_SYNC = (
     StepMetric(
         "weight_sync_checksum_mismatch_count", _SUM, "Engines whose own checksums were not the learner's", "refusals"
     ),
-)
-
-FAMILIES = (
-    Family("less_build_info", _INFO, "Version of lessrl"),
-    Family("less_run_info", _INFO, "Model, algorithm, shaping and recipe of the run"),
-    Family("less_run_state", _GAUGE, "1 for the current state, 0 for the others", {"state": tuple(RunState)}),
-    Family("less_run_step", _GAUGE, "Finished learner steps"),
-    Family("less_run_target_steps", _GAUGE, "Learner steps that the run will make"),
-    Family("less_run_last_step_timestamp_seconds", _GAUGE, "When the last step was reported, seconds since 1970"),
-    Family("less_run_paused_seconds_total", _COUNTER, "Time spent paused", {"mode": tuple(PauseMode)}),
-    Family(
-        "less_run_pauses_total",
-        _COUNTER,
-        "Pauses that a user asked for, by how they ended",
-        {"mode": tuple(PauseMode), "result": ("succeeded", "failed")},
-    ),
-    Family("less_policy_version", _GAUGE, "Policy version that every engine serves"),
-    Family(
-        "less_rollout_generated_tokens_total", _COUNTER, "Response tokens sampled, those of dropped groups included"
-    ),
-    Family("less_rollout_group_retries_total", _COUNTER, "Groups asked for again because their worker failed"),
-    Family("less_step_seconds", _HISTOGRAM, "Wall time of a step", {}, STEP_SECONDS_BUCKETS),
-    Family("less_step_phase_seconds_total", _COUNTER, "Wall time by phase; adds up to the steps", {"phase": PHASES}),
-    Family("less_evaluation_accuracy_ratio", _GAUGE, "Held-out accuracy: correct / decided rollouts"),
-    Family("less_evaluation_step", _GAUGE, "Step after which it was measured"),
-    Family("less_evaluation_decided_answers", _GAUGE, "Held-out answers with a verdict"),
-    Family("less_evaluation_response_tokens", _GAUGE, "Mean length of held-out responses"),
-    Family("less_evaluation_seconds_total", _COUNTER, "Wall time of evaluations"),
-    Family("less_workers", _GAUGE, "Workers by role and state", {"role": ROLES, "state": WORKER_STATES}),
-    Family("less_metrics_unknown_total", _COUNTER, "Numbers left out because the catalogue does not know their name"),
-    Family("less_metrics_unusable_total", _COUNTER, "Numbers left out: not finite, or a count below 0"),
 )
 
 

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from rollout.buffer import GroupBuffer
-from services.group_loop import BufferedGroup
+from services.group_loop import BufferedGroup, GroupLoop
+from services.idle_time import IdleTime
 from services.pauses import Pauses
 from services.reports import BufferReport, ControlReport
 from services.workers import Workers
+
+TOTALS_EVERY = 10
+"""Looks after which totals are told where nothing else has changed: seconds rise all the time."""
 
 
 class CountTeller:
@@ -18,24 +23,32 @@ class CountTeller:
         buffer: GroupBuffer[BufferedGroup],
         workers: Workers,
         pauses: Pauses,
+        groups: GroupLoop,
+        idle: IdleTime,
         *,
         report: Callable[[ControlReport], Awaitable[None]],
     ) -> None:
         self._buffer = buffer
         self._workers = workers
         self._pauses = pauses
+        self._groups = groups
+        self._idle = idle
         self._report = report
 
     async def tell(self, seconds: float) -> None:
         """Every so many seconds, until it is cancelled."""
         told: list[ControlReport] = []
+        num_quiet = 0
         while True:
             await asyncio.sleep(seconds)
             standing = self.standing()
+            num_quiet += 1
             for each in standing:
-                if each not in told:
+                is_late = isinstance(each, BufferReport) and num_quiet >= TOTALS_EVERY
+                if is_late or _without_totals(each) not in told:
                     await self._report(each)
-            told = standing
+                    num_quiet = 0 if isinstance(each, BufferReport) else num_quiet
+            told = [_without_totals(each) for each in standing]
 
     def standing(self) -> list[ControlReport]:
         """The run as it is now; with a pause under way how far that is."""
@@ -52,6 +65,15 @@ class CountTeller:
             version=buffer.version,
             lent=tuple(each.worker_id for each in workers.rollout.lent),
             workers=(*workers.rollout.statuses(), *workers.shaping.statuses()),
+            totals=self._totals(),
         )
         pause = self._pauses.under_way()
         return [counts] if pause is None else [counts, pause]
+
+    def _totals(self) -> dict[str, float]:
+        idle = {f"rollout_idle_{cause}_s": seconds for cause, seconds in self._idle.seconds().items()}
+        return {"rollout_finished_groups": float(self._groups.num_finished), **idle}
+
+
+def _without_totals(report: ControlReport) -> ControlReport:
+    return replace(report, totals={}) if isinstance(report, BufferReport) else report

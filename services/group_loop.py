@@ -6,7 +6,7 @@ knows of learner steps but the number of the next one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,21 +18,37 @@ from rollout.selectors.base import GroupOutcome
 from services.bell import Bell
 from services.ledger import LedgerLine
 from services.ports import RoundHandle, ShapedHandle
+from services.stopwatch import Clock
 from services.verdict_budget import VerdictBudget
 from services.workers import Workers
 from shaping.errors import GroupLost, RunFailed
+from shaping.histograms import SECONDS, Histogram
 from shaping.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTimes:
+    """When a group got how far, by the run's clock: its admission, its last response, the end of its shaping."""
+
+    admitted: float
+    generated: float
+    shaped: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BufferedGroup:
-    """A shaped group waiting for the learner."""
+    """A shaped group waiting for the learner.
+
+    Args:
+        times: None of a group that another process of the run shaped.
+    """
 
     group_id: str
     prompt_id: str
     visit: int
     shaped: ShapedHandle
     num_response_tokens: int
+    times: GroupTimes | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +68,7 @@ class GroupLoop:
         tell: reports an event: its kind and a message.
         verdicts: how many may be missing.
         attempts: times that a group is generated again when its arrays are lost with a node.
+        clock: seconds that only rise.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class GroupLoop:
         tell: Callable[[str, str], Awaitable[None]],
         verdicts: VerdictBudget,
         attempts: int,
+        clock: Clock,
     ) -> None:
         self._factory = factory
         self._workers = workers
@@ -76,9 +94,16 @@ class GroupLoop:
         self._tell = tell
         self._verdicts = verdicts
         self._attempts = attempts
+        self._clock = clock
+        self._num_finished = 0
         self._open: dict[int, OpenGroup] = {}
         self._outcomes: dict[int, tuple[OpenGroup, GroupOutcome]] = {}
         self._dropped = DroppedGroups()
+
+    @property
+    def num_finished(self) -> int:
+        """Groups that were shaped since this process began, dropped ones included."""
+        return self._num_finished
 
     @property
     def in_flight(self) -> Iterator[OpenGroup]:
@@ -134,8 +159,20 @@ class GroupLoop:
         dropped, self._dropped = self._dropped, DroppedGroups()
         return dropped
 
+    def times(self, groups: Iterable[BufferedGroup]) -> dict[str, Histogram]:
+        """How long groups that go to the learner now were under way, and waited; those that this process saw shaped."""
+        now, known = self._clock(), [each.times for each in groups if each.times is not None]
+        return {
+            "rollout_group_s": Histogram.of([each.generated - each.admitted for each in known], SECONDS),
+            "queue_shaping_wait_s": Histogram.of([each.shaped - each.generated for each in known], SECONDS),
+            "queue_learner_wait_s": Histogram.of([now - each.shaped for each in known], SECONDS),
+        }
+
     async def _see_through(self, group: OpenGroup) -> None:
-        handles, shaped = await self._generate_and_shape(group)
+        admitted = self._clock()
+        handles, shaped, generated = await self._generate_and_shape(group)
+        times = GroupTimes(admitted=admitted, generated=generated, shaped=self._clock())
+        self._num_finished += 1
         num_tokens = sum(handle.summary.num_response_tokens for handle in handles)
         summary, prompt_id = shaped.summary, group.prompt.prompt_id
         if too_many := self._verdicts.add(prompt_id, summary.num_scored, summary.excluded):
@@ -155,6 +192,7 @@ class GroupLoop:
                 visit=group.visit,
                 shaped=shaped,
                 num_response_tokens=num_tokens,
+                times=times,
             )
             self._buffer.accept(group.ordinal, waiting)
         else:
@@ -186,11 +224,13 @@ class GroupLoop:
         if starvation := self._buffer.starvation():
             raise RunFailed(role="shaping", cause=starvation)
 
-    async def _generate_and_shape(self, group: OpenGroup) -> tuple[tuple[RoundHandle, ...], ShapedHandle]:
+    async def _generate_and_shape(self, group: OpenGroup) -> tuple[tuple[RoundHandle, ...], ShapedHandle, float]:
+        """Rounds, what came of them, and when the last of them was there."""
         for attempt in range(1, self._attempts + 1):
             try:
                 handles = await self._generate_rounds(group)
-                return handles, await self._workers.shape(handles)
+                generated = self._clock()
+                return handles, await self._workers.shape(handles), generated
             except GroupLost as lost:
                 if attempt == self._attempts:
                     raise

@@ -1,21 +1,31 @@
-"""Prometheus metrics of a run, fed from its reports, in a registry of their own, and those of several runs together.
+"""Prometheus metrics of a run, fed from its reports, and those of several runs together.
 
-Families come from the catalogue alone. Counters and states exist from the start, so that a rate sees the first event; a
-gauge exists once it has a value, since a level that nobody measured is not zero.
+Families come from the catalogue alone. What a step says is counted with the step, so that its numbers are those of
+metrics.jsonl, exactly; what moves between steps (groups under way, workers, idle time) comes with the buffer's reports.
 """
 
 import logging
-import math
+import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric, disable_created_metrics
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
-from services.catalogue import Catalogue, Entry, Family, FamilyKind, MetricKind, StepMetric
-from services.catalogue_entries import FAMILIES, PHASES, ROLES, WORKER_STATES
+from services.catalogue import Catalogue, Entry, FamilyKind
+from services.catalogue_families import (
+    EVALUATION_SCORES,
+    FAMILIES,
+    IDLE_CAUSES,
+    PHASES,
+    QUEUES,
+    ROLES,
+    WORKER_STATES,
+)
+from services.metric_families import FamilyValues
 from services.reports import (
+    BufferReport,
     EvaluationReport,
     PauseMode,
     RunDescription,
@@ -27,6 +37,21 @@ from services.reports import (
 )
 
 OTHER = "other"
+FINISHED_GROUPS = "rollout_finished_groups"
+IDLE_SECONDS = "rollout_idle_{cause}_s"
+
+_TOTALS = {FINISHED_GROUPS: ("less_rollout_finished_groups_total", dict[str, str]())} | {
+    IDLE_SECONDS.format(cause=cause): ("less_rollout_worker_idle_seconds_total", {"cause": cause})
+    for cause in IDLE_CAUSES
+}
+_LIVE_GAUGES = ("less_workers", "less_rollout_inflight_groups", "less_queue_groups", "less_queue_capacity_groups")
+_SCORE = re.compile(rf"val-(?:core|aux)/([^/]+)/acc/({'|'.join(EVALUATION_SCORES)})@(\d+)(?:/mean)?")
+_WORKER_EVENTS = {
+    "worker_left_out": "less_worker_losses_total",
+    "worker_lost": "less_worker_losses_total",
+    "worker_restarted": "less_worker_restarts_total",
+}
+_SERVING = frozenset({"serving", "behind", "lent"})
 
 logger = logging.getLogger(__name__)
 
@@ -43,138 +68,179 @@ class RunMetrics:
     def __init__(
         self, description: RunDescription, *, catalogue: Catalogue, version: str, clock: Callable[[], float]
     ) -> None:
-        # Process-wide in prometheus_client: without it every counter has a second sample with its time of birth.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        families = [family for family in FAMILIES if family.of_run]
+        families += [metric.as_family() for metric in catalogue.metrics]
+        labels = {"run_id": description.run_id}
+        self.values = FamilyValues(families, labels, unusable="less_metrics_unusable_total")
         self.registry = CollectorRegistry()
+        self.registry.register(self.values)
         self.unknown_names: set[str] = set()
-        self._run_id = description.run_id
         self._catalogue = catalogue
         self._clock = clock
         self._workers: dict[str, WorkerReport] = {}
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._histograms: dict[str, Histogram] = {}
-        for family in FAMILIES:
-            self._add_family(family)
-        for metric in catalogue.metrics:
-            self._add_step_metric(metric)
+        self._standings: dict[str, tuple[str, str]] = {}
         self._describe(description, version)
 
-    def observe(self, report: RunReport) -> None:
+    def observe(self, report: RunReport | BufferReport) -> None:
         """Take in a report."""
         if isinstance(report, StepReport):
             self._observe_step(report)
         elif isinstance(report, EvaluationReport):
             self._observe_evaluation(report)
+        elif isinstance(report, BufferReport):
+            self._observe_buffer(report)
         else:
             self._observe_event(report)
 
     def observe_state(self, state: RunState) -> None:
-        """The run is now in this state."""
+        """The run is now in this state; one that has ended has no workers and no queues."""
         for each in RunState:
-            self._set("less_run_state", float(each is state), state=each)
+            self.values.set("less_run_state", float(each is state), state=each)
+        if state.is_terminal:
+            self.forget_process()
+
+    def forget_process(self) -> None:
+        """The process of the run is gone, and with it the levels that it told."""
+        self._workers.clear()
+        self._standings.clear()
+        self.values.forget(*_LIVE_GAUGES)
 
     def count_pause(self, *, mode: PauseMode, succeeded: bool) -> None:
         """A pause that was asked for in this mode ended."""
-        self._add("less_run_pauses_total", 1, mode=mode.value, result="succeeded" if succeeded else "failed")
+        self.values.add("less_run_pauses_total", 1, mode=mode.value, result="succeeded" if succeeded else "failed")
 
     def add_paused_seconds(self, seconds: float, *, mode: PauseMode) -> None:
         """The run was paused for this long since the last call, by a pause that was asked for in this mode."""
-        self._add("less_run_paused_seconds_total", seconds, mode=mode.value)
+        self.values.add("less_run_paused_seconds_total", seconds, mode=mode.value)
+
+    def add_totals(self, amounts: Mapping[str, float]) -> None:
+        """What the totals of a buffer report rose by."""
+        for name, amount in amounts.items():
+            if name in _TOTALS:
+                family, labels = _TOTALS[name]
+                self.values.add(family, amount, **labels)
+            else:
+                self._refuse(name)
+
+    def count_missed(self, reports: int) -> None:
+        """So many reports of the run never came."""
+        self.values.add("less_metrics_push_dropped_total", reports)
+
+    def set_step_time(self, at: float) -> None:
+        """The last step was reported at this time."""
+        self.values.set("less_run_last_step_timestamp_seconds", at)
+
+    def see_workers(self, workers: Iterable[WorkerReport]) -> None:
+        """How these workers started."""
+        if found := {worker.worker_id: worker for worker in workers}:
+            self._workers.update(found)
+            self._count_workers()
 
     def _observe_step(self, report: StepReport) -> None:
-        self._set("less_run_step", report.step)
-        self._set("less_policy_version", report.policy_version)
-        self._set("less_run_last_step_timestamp_seconds", self._clock())
-        self._add("less_rollout_generated_tokens_total", report.num_response_tokens)
-        self._histograms["less_step_seconds"].labels(self._run_id).observe(report.step_seconds)
+        values = self.values
+        values.set("less_run_step", report.step)
+        values.set("less_run_target_steps", report.total_steps)
+        values.set("less_policy_version", report.policy_version, component="learner")
+        self.set_step_time(self._clock())
+        values.add("less_rollout_generated_tokens_total", report.num_response_tokens)
+        values.observe("less_step_seconds", report.step_seconds)
         for phase, seconds in report.phase_seconds.items():
-            self._add("less_step_phase_seconds_total", seconds, phase=phase if phase in PHASES else OTHER)
+            values.add("less_step_phase_seconds_total", seconds, phase=phase if phase in PHASES else OTHER)
         for name, value in report.metrics.items():
-            entry = self._catalogue.find(name)
-            if entry is None:
-                self._refuse(name)
-            else:
+            if entry := self._entry(name):
                 self._observe_value(entry, value)
+        for name, histogram in report.histograms.items():
+            if entry := self._entry(name):
+                values.merge(entry.metric.family, histogram, **_labels(entry))
 
     def _observe_value(self, entry: Entry, value: float) -> None:
-        metric = entry.metric
-        labels = {metric.label: entry.value} if metric.label and entry.value else {}
-        if metric.kind is MetricKind.SUM:
-            self._add(metric.family, value, **labels)
+        family, labels = entry.metric.family, _labels(entry)
+        if entry.metric.family_kind is FamilyKind.COUNTER:
+            self.values.add(family, value, **labels)
+        elif entry.metric.family_kind is FamilyKind.HISTOGRAM:
+            self.values.observe(family, value, **labels)
         else:
-            self._set(metric.family, value, **labels)
+            self.values.set(family, value, **labels)
+
+    def _entry(self, name: str) -> Entry | None:
+        entry = self._catalogue.find(name)
+        if entry is None:
+            self._refuse(name)
+        return entry
 
     def _refuse(self, name: str) -> None:
-        self._add("less_metrics_unknown_total", 1)
+        self.values.add("less_metrics_unknown_total", 1)
         if name not in self.unknown_names:
             self.unknown_names.add(name)
-            logger.warning("a metric must be in the catalogue, found %s in a step report; left out", name)
+            logger.warning("a metric must be in the catalogue, found %s in a report; left out", name)
 
     def _observe_evaluation(self, report: EvaluationReport) -> None:
-        self._set("less_evaluation_accuracy_ratio", report.accuracy)
-        self._set("less_evaluation_step", report.step)
-        self._set("less_evaluation_decided_answers", report.num_decided)
-        self._set("less_evaluation_response_tokens", report.mean_response_tokens)
-        self._add("less_evaluation_seconds_total", report.seconds)
+        self.values.set("less_evaluation_accuracy_ratio", report.accuracy)
+        self.values.set("less_evaluation_step", report.step)
+        self.values.set("less_evaluation_decided_answers", report.num_decided)
+        self.values.set("less_evaluation_response_tokens", report.mean_response_tokens)
+        self.values.observe("less_evaluation_seconds", report.seconds)
+        for name, value in report.metrics.items():
+            if found := _SCORE.fullmatch(name):
+                benchmark, score, k = found.groups()
+                self.values.set(f"less_evaluation_{score}_at_k_ratio", value, benchmark=benchmark, k=k)
 
     def _observe_event(self, event: RunEvent) -> None:
         if event.kind == "group_retried":
-            self._add("less_rollout_group_retries_total", 1)
-        if not event.workers:
-            return
-        self._workers.update({worker.worker_id: worker for worker in event.workers})
-        tally = Tally((_known(each.role, ROLES), _known(each.state, WORKER_STATES)) for each in self._workers.values())
+            self.values.add("less_rollout_group_retries_total", 1)
+        elif event.kind == "checkpoint_failed":
+            self.values.add("less_checkpoint_failures_total", 1)
+        elif event.kind == "checkpoint_saved":
+            self._observe_checkpoint(event.details)
+        elif event.kind in _WORKER_EVENTS:
+            for each in event.workers:
+                self.values.add(_WORKER_EVENTS[event.kind], 1, role=_known(each.role, ROLES))
+        self.see_workers(event.workers)
+
+    def _observe_checkpoint(self, details: Mapping[str, object]) -> None:
+        self.values.set("less_checkpoint_last_success_timestamp_seconds", self._clock())
+        if isinstance(size := details.get("bytes"), int | float):
+            self.values.set("less_checkpoint_bytes", size)
+        if isinstance(seconds := details.get("seconds"), int | float):
+            self.values.observe("less_checkpoint_seconds", seconds, operation="save")
+
+    def _observe_buffer(self, report: BufferReport) -> None:
+        for queue in QUEUES:
+            if queue in report.queues:
+                depth, capacity = report.queues[queue]
+                self.values.set("less_queue_groups", depth, queue=queue)
+                self.values.set("less_queue_capacity_groups", capacity, queue=queue)
+        if "in_flight" in report.queues:
+            self.values.set("less_rollout_inflight_groups", report.queues["in_flight"][0])
+        served = [
+            each.policy_version
+            for each in report.workers
+            if each.policy_version is not None and each.standing in _SERVING
+        ]
+        if served:
+            self.values.set("less_policy_version", min(served), component="rollout_min")
+            self.values.set("less_policy_version", max(served), component="rollout_max")
+        self._standings = {each.worker_id: (each.role, each.standing) for each in report.workers}
+        self._count_workers()
+
+    def _count_workers(self) -> None:
+        """By what they do where that is told, by how they started otherwise."""
+        known = {name: (each.role, each.state) for name, each in self._workers.items()} | self._standings
+        tally = Tally((_known(role, ROLES), _known(state, WORKER_STATES)) for role, state in known.values())
         for role, state in product(ROLES, WORKER_STATES):
-            self._set("less_workers", tally[role, state], role=role, state=state)
-
-    def _set(self, name: str, value: float, **labels: str) -> None:
-        if math.isfinite(value):
-            self._gauges[name].labels(run_id=self._run_id, **labels).set(value)
-        else:
-            self._add("less_metrics_unusable_total", 1)
-
-    def _add(self, name: str, amount: float, **labels: str) -> None:
-        if math.isfinite(amount) and amount >= 0:
-            self._counters[name].labels(run_id=self._run_id, **labels).inc(amount)
-        else:
-            self._add("less_metrics_unusable_total", 1)
-
-    def _add_family(self, family: Family) -> None:
-        names = ("run_id", *family.labels)
-        if family.kind is FamilyKind.COUNTER:
-            self._counters[family.name] = Counter(family.name, family.help, names, registry=self.registry)
-            for labels in _combinations(family.labels):
-                self._add(family.name, 0, **labels)
-        elif family.kind is FamilyKind.GAUGE:
-            self._gauges[family.name] = Gauge(family.name, family.help, names, registry=self.registry)
-        elif family.kind is FamilyKind.HISTOGRAM:
-            histogram = Histogram(family.name, family.help, names, registry=self.registry, buckets=family.buckets)
-            histogram.labels(self._run_id)
-            self._histograms[family.name] = histogram
-
-    def _add_step_metric(self, metric: StepMetric) -> None:
-        kind = FamilyKind.COUNTER if metric.kind is MetricKind.SUM else FamilyKind.GAUGE
-        labels = {metric.label: metric.values} if metric.label else {}
-        help_text = (
-            f"{metric.help}; {metric.formula}, {'summed over steps' if metric.kind is MetricKind.SUM else 'last step'}"
-        )
-        self._add_family(Family(metric.family, kind, help_text, labels))
+            self.values.set("less_workers", tally[role, state], role=role, state=state)
 
     def _describe(self, description: RunDescription, version: str) -> None:
-        infos = {"less_build_info": {"version": version}}
-        infos["less_run_info"] = {
+        self.values.tell("less_build_info", {"version": version})
+        facts = {
             "model": description.model,
             "algorithm": description.algorithm,
             "shaping": description.shaping,
             "recipe_hash": description.recipe_hash,
         }
-        helps = {family.name: family.help for family in FAMILIES}
-        for name, facts in infos.items():
-            info = Info(name.removesuffix("_info"), helps[name], ["run_id"], registry=self.registry)
-            info.labels(self._run_id).info(facts)
-        self._set("less_run_target_steps", description.total_steps)
-        self._set("less_run_step", 0)
+        self.values.tell("less_run_info", facts)
+        self.values.set("less_run_target_steps", description.total_steps)
+        self.values.set("less_run_step", 0)
         self.observe_state(RunState.PENDING)
 
 
@@ -204,6 +270,5 @@ def _known(value: str, known: tuple[str, ...]) -> str:
     return value if value in known else OTHER
 
 
-def _combinations(labels: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
-    for values in product(*labels.values()):
-        yield dict(zip(labels, values, strict=True))
+def _labels(entry: Entry) -> dict[str, str]:
+    return {entry.metric.label: entry.value} if entry.metric.label and entry.value else {}

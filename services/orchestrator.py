@@ -27,6 +27,7 @@ from services.evaluation.in_run import EvaluationPlan, RunEvaluations
 from services.failures import first_cause
 from services.group_loop import BufferedGroup, GroupLoop
 from services.holding import EngineHold
+from services.idle_time import IdleTime
 from services.live_hooks import LiveHooks, NoLiveChanges
 from services.pauses import PausedParts, Pauses
 from services.pausing import UserGate
@@ -88,13 +89,13 @@ class Orchestrator:
         self._bell = Bell()
         self._standing = Standing()
         self._restarts = RestartBudget(config.max_worker_restarts)
-        self._rollout = self._pool(rollout, "rollout", self._is_at_start)
+        self._rollout = self._pool(rollout, "rollout", self._is_at_start, on_idle=lambda: self._idle.look())
         self._workers = Workers(rollout=self._rollout, shaping=self._pool(shaping, "shaping", lambda: True))
         self._evaluations = RunEvaluations(
             evaluation, self._workers, self._bell, report=control.report, tell=self._tell, clock=clock
         )
         self._verdicts = VerdictBudget(config.max_no_verdict_share)
-        self._groups = self._make_groups(factory)
+        self._groups = self._make_groups(factory, clock)
         self._publisher = Publisher(
             sync,
             self._rollout,
@@ -115,13 +116,13 @@ class Orchestrator:
             live=self._live,
             num_skipped=lambda: self._standing.num_skipped,
         )
-        self._steer(stopwatch, can_release)
+        self._steer(stopwatch, clock, can_release)
         self._training = self._make_training(stopwatch, resumed=resumed is not None)
         self._live.attach(on_recipe=self._go_on_with, has_groups=self._has_groups)
         if resumed is not None:
             self._standing.num_skipped = self._saver.restore(resumed)
 
-    def _make_groups(self, factory: GroupFactory) -> GroupLoop:
+    def _make_groups(self, factory: GroupFactory, clock: Clock) -> GroupLoop:
         return GroupLoop(
             factory=factory,
             workers=self._workers,
@@ -132,9 +133,10 @@ class Orchestrator:
             tell=self._tell,
             verdicts=self._verdicts,
             attempts=self._config.pool.attempts,
+            clock=clock,
         )
 
-    def _steer(self, stopwatch: Stopwatch, can_release: Set[ReleaseLevel]) -> None:
+    def _steer(self, stopwatch: Stopwatch, clock: Clock, can_release: Set[ReleaseLevel]) -> None:
         """Build what follows the user."""
         self._tasks = RunTasks(
             self._workers,
@@ -173,7 +175,20 @@ class Orchestrator:
             bell=self._bell,
         )
         self._pauses = Pauses(parts, is_busy=lambda: self._standing.is_busy, report=self._control.report)
-        self._counts = CountTeller(self._buffer, self._workers, self._pauses, report=self._control.report)
+        self._counts = self._make_counts(clock)
+
+    def _make_counts(self, clock: Clock) -> CountTeller:
+        self._idle = IdleTime(
+            clock,
+            self._bell,
+            num_idle=lambda: self._rollout.num_idle,
+            is_syncing=lambda: self._publisher.is_syncing,
+            is_paused=lambda: not self._gate.is_open,
+            is_full=lambda: not self._buffer.can_admit(),
+        )
+        return CountTeller(
+            self._buffer, self._workers, self._pauses, self._groups, self._idle, report=self._control.report
+        )
 
     def _make_training(self, stopwatch: Stopwatch, *, resumed: bool) -> TrainingLoop:
         waiting = Waiting(
@@ -217,7 +232,14 @@ class Orchestrator:
         """Groups under way, in order of admission."""
         return tuple(self._groups.in_flight)
 
-    def _pool(self, ports: Sequence[P], role: str, joins: Callable[[], bool]) -> Pool[P]:
+    def _pool(
+        self,
+        ports: Sequence[P],
+        role: str,
+        joins: Callable[[], bool],
+        *,
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> Pool[P]:
         return Pool(
             ports,
             role=role,
@@ -226,6 +248,7 @@ class Orchestrator:
             joins_at_once=joins,
             report=self._control.report,
             on_change=self._bell.ring,
+            on_idle=on_idle,
         )
 
     async def run(self) -> None:
@@ -253,7 +276,7 @@ class Orchestrator:
         loops += [self._rollout.supervise(), self._workers.shaping.supervise()]
         loops += [self._watch_learner(), self._evaluations.run(), self._groups.run()]
         if self._config.tell_seconds:
-            loops.append(self._counts.tell(self._config.tell_seconds))
+            loops += [self._counts.tell(self._config.tell_seconds), self._idle.follow()]
         return loops
 
     def _is_at_start(self) -> bool:

@@ -36,6 +36,7 @@ class Pool(Generic[P]):
         joins_at_once: whether a restarted worker may serve as it is; otherwise it is behind until `admit`.
         report: tells the control plane.
         on_change: called when a worker has left or is ready, and at the end of calls while a pause waits for that.
+        on_idle: called after `num_idle` has changed.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Pool(Generic[P]):
         joins_at_once: Callable[[], bool],
         report: Callable[[RunEvent], Awaitable[None]],
         on_change: Callable[[], None],
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._roster = Roster(ports)
+        self._roster = Roster(ports, on_idle)
         self._role = role
         self._config = config
         self._on_change = on_change
@@ -83,6 +85,11 @@ class Pool(Generic[P]):
     def num_under_way(self) -> int:
         """Pieces of work that a worker has."""
         return self._num_under_way
+
+    @property
+    def num_idle(self) -> int:
+        """Workers that live and have nothing to do."""
+        return self._roster.num_idle
 
     @property
     def serving(self) -> tuple[P, ...]:
@@ -228,12 +235,11 @@ class Pool(Generic[P]):
             RunFailed: tried `attempts` times, or no worker is left.
         """
         failed: list[str] = []
-        loads = self._roster.lent_loads if lent else self._roster.loads
         self._num_asked += 1
         try:
             while True:
                 name = await self._next(failed, group_id, lent=lent)
-                loads.add(name, amount)
+                self._roster.add_load(name, amount, lent=lent)
                 self._num_under_way += 1
                 since = self.num_starts
                 try:
@@ -261,7 +267,7 @@ class Pool(Generic[P]):
                     await self.revival.say("group_retried", message)
                 finally:
                     self._num_under_way -= 1
-                    loads.add(name, -amount)
+                    self._roster.add_load(name, -amount, lent=lent)
                     self._tell_end()
         finally:
             self._num_asked -= 1

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from services.bell import Bell
 from services.pool import Pool
 from services.ports import RolloutPort
-from services.sync_phases import LeftOut
+from services.sync_phases import LeftOut, SyncPhase
 from services.weight_sync import SyncResult, WeightSync
 
 
@@ -38,6 +38,11 @@ class Publisher:
         # Held by whoever tells engines to take weights, or to stand still: one after the other.
         self.turn = asyncio.Lock()
         self.is_frozen = False
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether weights are on their way; the bell rings when that begins, and when engines have them."""
+        return self._sync.phase is not SyncPhase.IDLE
 
     async def publish(
         self, version: int, on_live: Callable[[], None] | None = None, *, asks_canary: bool = True
@@ -74,6 +79,7 @@ class Publisher:
                 on_live()
 
         async with self.turn:
+            self._bell.ring()
             asks = asks_canary and not self.is_frozen
             result = await self._sync.publish(version, engines, on_live=take_over, asks_canary=asks)
         take_over(result.live, result.left_out)

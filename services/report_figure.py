@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from services.catalogue_entries import PHASES
+from services.catalogue_families import PHASES
 from services.figure_style import (
     BLUE,
     DPI,

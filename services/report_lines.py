@@ -50,6 +50,8 @@ def read_report(line: bytes, where: str) -> RunReport:
             return _Event.model_validate_json(_report(record | {"kind": record.pop("event")})).report
         if kind == "step":
             record |= {name: _with_nan(record[name]) for name in ("metrics", "phase_seconds")}
+            # A line of an earlier version has none.
+            record["histograms"] = {name: _with_nan(each) for name, each in record.get("histograms", {}).items()}
             return _Step.model_validate_json(_report(_with_nan(record))).report
         if kind == "evaluation":
             record["metrics"] = _with_nan(record["metrics"])

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shaping.histograms import Histogram
+
 
 class RunState(StrEnum):
     """Life of a run (operations: the state machine)."""
@@ -39,6 +41,7 @@ class StepReport:
         groups: groups by outcome: "trained", or "dropped_<reason>".
         num_response_tokens: tokens sampled for this step's groups, dropped ones included.
         elapsed_seconds: training time since the first group was asked for, pauses excluded.
+        histograms: distributions by catalogue name.
     """
 
     step: int
@@ -50,6 +53,7 @@ class StepReport:
     groups: dict[str, int]
     num_response_tokens: int
     elapsed_seconds: float
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +164,14 @@ class BufferReport:
         queues: by name: (depth, capacity).
         lent: rollout workers that an evaluation has.
         workers: every rollout and shaping worker.
+        totals: counts and seconds since this process of the run began, by catalogue name; they never fall.
     """
 
     queues: Mapping[str, tuple[int, int]]
     version: int
     lent: tuple[str, ...] = ()
     workers: tuple[WorkerStatus, ...] = ()
+    totals: Mapping[str, float] = field(default_factory=dict)
 
 
 RunReport = RunEvent | StepReport | EvaluationReport

@@ -1,7 +1,7 @@
 """Where the workers of one role stand, and how much each has to do. Decides nothing, and waits for nothing."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -44,12 +44,16 @@ class Roster(Generic[P]):
 
     Args:
         ports: all serve at first.
+        on_idle: called after `num_idle` has changed.
     """
 
-    def __init__(self, ports: Sequence[P]) -> None:
+    def __init__(self, ports: Sequence[P], on_idle: Callable[[], None]) -> None:
         self.ports = {port.worker_id: port for port in ports}
         self._standing = dict.fromkeys(self.ports, Standing.SERVING)
         self._num_at = Counter(self._standing.values())
+        # Those of `ALIVE` that have nothing to do.
+        self.num_idle = len(self.ports)
+        self._on_idle = on_idle
         self.loads = LeastLoaded(self.ports)
         self.lent_loads = LeastLoaded(())
         # By worker, which of all starts was its last, and how many it had.
@@ -72,6 +76,17 @@ class Roster(Generic[P]):
     def load(self, name: str) -> int:
         """What a worker has to do, for the run and for an evaluation that it is lent to."""
         return self.loads.load(name) + self.lent_loads.load(name)
+
+    def add_load(self, name: str, amount: int, *, lent: bool) -> None:
+        """More to do for the run, or for an evaluation that a worker is lent to; or less."""
+        was_idle = not self.load(name)
+        (self.lent_loads if lent else self.loads).add(name, amount)
+        if was_idle != (not self.load(name)) and self._standing[name] in ALIVE:
+            self._count_idle(-1 if was_idle else 1)
+
+    def _count_idle(self, change: int) -> None:
+        self.num_idle += change
+        self._on_idle()
 
     def restarts(self, name: str) -> int:
         """How often a worker was started again."""
@@ -101,6 +116,8 @@ class Roster(Generic[P]):
                 loads.remove(name)
             elif standing is of:
                 loads.insert(name)
+        if (before in ALIVE) != (standing in ALIVE) and not self.load(name):
+            self._count_idle(1 if standing in ALIVE else -1)
 
     def move_all(self, ports: Iterable[P], standing: Standing) -> None:
         for port in ports:

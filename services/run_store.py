@@ -158,6 +158,7 @@ class DiskStore:
             "step": checkpoint.manifest.step,
             "policy_version": checkpoint.manifest.policy_version,
             "bytes": checkpoint.manifest.num_bytes,
+            "seconds": seconds,
             "tag": contents.tag,
         }
         message = f"{checkpoint.name}: {size:.1f} MB in {seconds:.1f} s{gone}"

@@ -146,9 +146,9 @@ async def run_session(
     engines = await unless_cancelled(control, start_roles(recipe, house, control))
     resumed = None
     if disk.checkpoint is not None:
+        began = time.monotonic()
         resumed = await unless_cancelled(control, load_checkpoint(recipe, house, disk.checkpoint))
-        message = f"Goes on from {disk.checkpoint.name}, version {resumed.snapshot.version}"
-        await control.report(RunEvent(kind="checkpoint_loaded", message=message, state=RunState.STARTING))
+        await control.report(_loaded(disk.checkpoint, resumed, time.monotonic() - began))
     disk.store.attach(house.learner, control)
     live = _live_settings(recipe, prompts, house, control, disk, resumed)
     orchestrator = Orchestrator(
@@ -181,6 +181,13 @@ async def run_session(
         what="export of the policy",
         key="run.deadlines.step_seconds",
     )
+
+
+def _loaded(checkpoint: Checkpoint, resumed: Resumed, seconds: float) -> RunEvent:
+    version = resumed.snapshot.version
+    details = {"checkpoint": checkpoint.name, "step": version, "policy_version": version, "seconds": seconds}
+    message = f"Goes on from {checkpoint.name}, version {version}"
+    return RunEvent(kind="checkpoint_loaded", message=message, state=RunState.STARTING, details=details)
 
 
 def _live_settings(

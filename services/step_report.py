@@ -10,7 +10,8 @@ from services.ledger import SKIPPED, TRAINED, LedgerLine
 from services.reports import StepReport
 from shaping.errors import RunFailed
 from shaping.groups import DropReason
-from shaping.metrics import Mean, merge_metrics, metric_values
+from shaping.histograms import VERSIONS, Histogram
+from shaping.metrics import Mean, histograms_of, merge_metrics, metric_values
 from shaping.training import StepResult
 
 MISMATCH_METRIC = "learner_logprob_difference_mean_nats"
@@ -52,6 +53,7 @@ def report_step(
     *,
     total_steps: int,
     metrics: Mapping[str, float],
+    histograms: Mapping[str, Histogram],
     phases: dict[str, float],
     step_seconds: float,
     elapsed_seconds: float,
@@ -59,12 +61,14 @@ def report_step(
     """Merge what groups, learner and orchestrator measured.
 
     Args:
-        metrics: the orchestrator's own, by catalogue name.
+        metrics, histograms: the orchestrator's own, by catalogue name.
     """
     shaped = [item.shaped.summary for item in batch.items]
-    staleness = [Mean(result.policy_version - 1 - each.min_policy_version, 1) for each in shaped]
+    staleness = [result.policy_version - 1 - each.min_policy_version for each in shaped]
     merged = merge_metrics([*(each.metrics for each in shaped), *dropped.metrics])
-    values = metric_values({**merged, **merge_metrics({"learner_staleness_versions": each} for each in staleness)})
+    merged["learner_staleness_versions"] = Mean(sum(staleness), len(staleness))
+    merged["learner_group_staleness_versions"] = Histogram.of(staleness, VERSIONS)
+    values = metric_values(merged)
     num_tokens = sum(item.num_response_tokens for item in batch.items) + dropped.num_response_tokens
     trained = 0 if result.skipped else len(batch.items)
     groups = {"trained": trained, "skipped": len(batch.items) - trained}
@@ -82,6 +86,7 @@ def report_step(
         groups=groups,
         num_response_tokens=num_tokens,
         elapsed_seconds=elapsed_seconds,
+        histograms={**histograms_of(merged), **result.histograms, **histograms},
     )
 
 

@@ -162,7 +162,7 @@ class TrainingLoop:
         parts, watch = self._parts, self._parts.stopwatch
         watch.mark("wait_batch")
         batch = parts.buffer.take()
-        dropped = parts.groups.take_dropped()
+        dropped, times = parts.groups.take_dropped(), parts.groups.times(batch.items)
         await parts.live.before_step(step)
         result = await self._step(batch, step)
         watch.mark("train")
@@ -195,6 +195,7 @@ class TrainingLoop:
                 result,
                 total_steps=num_steps,
                 metrics={**synced.metrics(), "learner_skipped_steps_count": float(bool(result.skipped))},
+                histograms=times,
                 phases=phases,
                 step_seconds=step_seconds,
                 elapsed_seconds=watch.elapsed,

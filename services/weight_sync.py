@@ -27,45 +27,16 @@ from services.sync_phases import (
     entered,
     judge,
 )
+from services.sync_result import SyncResult
 from shaping.errors import ChannelBroken, DeadlineMissed, EngineRefused, LessrlError, RecordError, RunFailed
 from shaping.records import GroupRequest
 from shaping.training import WeightChannel, WeightLayout, WeightManifest
 
+__all__ = ["MAX_ABORT_SECONDS", "SyncResult", "WeightSync"]
+
 Call = Coroutine[Any, Any, Any]
 
 MAX_ABORT_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncResult:
-    """What became of one sync.
-
-    Args:
-        manifest: what engines verified and committed last; None when none did.
-        live: engines that serve the version, in the order given. Empty: start engines again, then sync again.
-        left_out: engines that do not, in the order in which they failed.
-        aborts: why an attempt was aborted, one line each; the next one may have worked.
-        num_mismatches: times that an engine found another checksum than the learner's.
-        canary_difference_nats: largest |learner - engine| log-prob on the canary; None without one.
-    """
-
-    manifest: WeightManifest | None
-    live: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
-    phase_seconds: Mapping[str, float]
-    aborts: tuple[str, ...]
-    num_mismatches: int
-    canary_difference_nats: float | None
-
-    def metrics(self) -> dict[str, float]:
-        """By their names in the catalogue."""
-        numbers = {f"weight_sync_{phase}_s": seconds for phase, seconds in self.phase_seconds.items()}
-        numbers["weight_sync_aborts_count"] = float(len(self.aborts))
-        numbers["weight_sync_left_out_count"] = float(len(self.left_out))
-        numbers["weight_sync_checksum_mismatch_count"] = float(self.num_mismatches)
-        if self.canary_difference_nats is not None:
-            numbers["weight_sync_canary_difference_nats"] = self.canary_difference_nats
-        return numbers
 
 
 class _AttemptFailed(Exception):
@@ -78,13 +49,14 @@ class _Sync:
 
     Args:
         ports: engines still in, by worker id.
-        served: the version that each of them answered with.
+        served: the version that each of them answered with, and `served_first` the one that it answered with first.
         to_release: engines left out since the last abort, perhaps paused.
     """
 
     policy_version: int
     ports: dict[str, RolloutPort]
     served: dict[str, int] = field(default_factory=dict)
+    served_first: dict[str, int] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     to_release: list[RolloutPort] = field(default_factory=list)
     num_refusals: Counter[str] = field(default_factory=Counter)
@@ -100,6 +72,12 @@ class _Sync:
         """Engines still in that do not serve the version; of these the first alone where together they fail blindly."""
         found = {name: port for name, port in self.ports.items() if self.served.get(name, -1) < self.policy_version}
         return dict(list(found.items())[:1]) if self.num_blind_breaks >= MAX_BLIND_BREAKS else found
+
+    @property
+    def num_bytes_taken(self) -> int:
+        """Of weights that the engines still in did not have before."""
+        took = [name for name in self.ports if self.served_first.get(name, self.policy_version) < self.policy_version]
+        return len(took) * self.manifest.layout.num_bytes if self.manifest else 0
 
     @property
     def everyone(self) -> tuple[RolloutPort, ...]:
@@ -189,6 +167,7 @@ class WeightSync:
             phase_seconds=dict(sync.phase_seconds),
             aborts=tuple(sync.aborts),
             num_mismatches=sync.num_mismatches,
+            num_bytes=sync.num_bytes_taken,
             canary_difference_nats=difference,
         )
 
@@ -212,6 +191,7 @@ class WeightSync:
     async def _propose(self, sync: _Sync) -> None:
         calls = {name: port.ping() for name, port in sync.ports.items()}
         sync.served, _ = await self._ask(sync, calls, self._learner.ping())
+        sync.served_first = sync.served | sync.served_first
         for name, version in tuple(sync.served.items()):
             if version > sync.policy_version:
                 cause = f"it serves version {version}, newer than the learner's {sync.policy_version}"

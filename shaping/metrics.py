@@ -1,7 +1,11 @@
 """Numbers that merge: a mean carries its count, so that merging groups never averages averages."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from shaping.histograms import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,30 @@ class EffectiveShare:
         return EffectiveShare(total, squares, count)
 
 
-Metric = Mean | Sum | Max | EffectiveShare
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Standard deviation of the values that were summed, over their number."""
+
+    total: float
+    squares: float
+    count: float
+
+    @property
+    def value(self) -> float | None:
+        if not self.count:
+            return None
+        mean = self.total / self.count
+        return math.sqrt(max(0.0, self.squares / self.count - mean**2))
+
+    @staticmethod
+    def merged(spreads: "Iterable[Spread]") -> "Spread":
+        total = squares = count = 0.0
+        for each in spreads:
+            total, squares, count = total + each.total, squares + each.squares, count + each.count
+        return Spread(total, squares, count)
+
+
+Metric = Mean | Sum | Max | EffectiveShare | Spread | Histogram
 Metrics = Mapping[str, Metric]
 
 
@@ -112,15 +139,20 @@ def metric_values(metrics: Metrics) -> dict[str, float]:
     return {name: metric.value for name, metric in metrics.items() if metric.value is not None}
 
 
-def plain_metrics(metrics: Metrics) -> dict[str, list[str | float]]:
+def histograms_of(metrics: Metrics) -> dict[str, Histogram]:
+    """The distributions among them, by name."""
+    return {name: metric for name, metric in metrics.items() if isinstance(metric, Histogram)}
+
+
+def plain_metrics(metrics: Metrics) -> dict[str, list[Any]]:
     """Metrics as JSON data that `metrics_from_plain` reads back exactly."""
     return {
-        name: [type(each).__name__.lower(), *(getattr(each, item) for item in each.__slots__)]
+        name: [type(each).__name__.lower(), *(_plain(getattr(each, item)) for item in each.__slots__)]
         for name, each in metrics.items()
     }
 
 
-def metrics_from_plain(plain: Mapping[str, Sequence[str | float]]) -> dict[str, Metric]:
+def metrics_from_plain(plain: Mapping[str, Sequence[Any]]) -> dict[str, Metric]:
     """Read what `plain_metrics` wrote.
 
     Raises:
@@ -131,10 +163,17 @@ def metrics_from_plain(plain: Mapping[str, Sequence[str | float]]) -> dict[str, 
         "sum": Sum,
         "max": Max,
         "effectiveshare": EffectiveShare,
+        "spread": Spread,
+        "histogram": Histogram,
     }
     metrics: dict[str, Metric] = {}
     for name, (kind, *numbers) in plain.items():
-        if kind not in kinds or not all(isinstance(each, int | float) for each in numbers):
+        rows = [each if isinstance(each, list) else [each] for each in numbers]
+        if kind not in kinds or not all(isinstance(each, int | float) for row in rows for each in row):
             raise ValueError(f"metric {name} must be a kind of metric with its numbers, got {[kind, *numbers]}")
-        metrics[name] = kinds[str(kind)](*numbers)
+        metrics[name] = kinds[kind](*(tuple(each) if isinstance(each, list) else each for each in numbers))
     return metrics
+
+
+def _plain(numbers: float | tuple[float, ...]) -> float | list[float]:
+    return list(numbers) if isinstance(numbers, tuple) else numbers

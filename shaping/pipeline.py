@@ -4,6 +4,7 @@ Flow: score -> transforms -> segments -> base advantages -> shapers -> samples. 
 the group and the recipe. Knows no queue, process or learner.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -16,8 +17,16 @@ from shaping.errors import RecipeError
 from shaping.estimators.base import AdvantageEstimator
 from shaping.example_group import example_group
 from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, ShapedGroup, Verdict
-from shaping.metrics import Metric, merge_metrics
-from shaping.metrics_group import advantage_metrics, outcome_metrics, score_metrics, segment_metrics, verdict_metrics
+from shaping.histograms import SHORT_SECONDS, Histogram
+from shaping.metrics import Metric, Sum, merge_metrics
+from shaping.metrics_group import (
+    advantage_metrics,
+    multiplier_metrics,
+    outcome_metrics,
+    score_metrics,
+    segment_metrics,
+    verdict_metrics,
+)
 from shaping.records import RolloutGroup, merge_rounds
 from shaping.samples import to_samples
 from shaping.scoring import RewardSum, build_rewards, load_rewards, score_group
@@ -73,17 +82,26 @@ class ShapingPipeline:
     Args:
         config: the recipe's `shaping`.
         judge: computes the rewards; None judges in this process.
+        clock: seconds that only rise, to say of each group how long it took; None says nothing of time.
     Raises:
         RecipeError: an unknown kind or option, or not exactly one deciding reward.
     """
 
-    def __init__(self, config: ShapingConfig, *, judge: Judge | None = None, where: str = "shaping") -> None:
+    def __init__(
+        self,
+        config: ShapingConfig,
+        *,
+        judge: Judge | None = None,
+        clock: Callable[[], float] | None = None,
+        where: str = "shaping",
+    ) -> None:
         rewards = load_rewards(config.rewards, f"{where}.rewards")
         transforms = [load("shaping.transforms", spec, f"{where}.transforms") for spec in config.transforms]
         estimator = load("shaping.estimators", config.estimator, f"{where}.estimator")
         shapers = [load("shaping.shapers", spec, f"{where}.shapers") for spec in config.shapers]
         self.config = config
         self.judge: Judge = judge or InProcessJudge()
+        self._clock = clock
         self.components: tuple[Component, ...] = (*rewards, *transforms, estimator, *shapers)
         self._rewards: RewardSum = build_rewards(config.rewards, rewards, f"{where}.rewards")
         self._transforms: list[GroupTransform] = [component.build() for component in transforms]
@@ -128,7 +146,7 @@ class ShapingPipeline:
                 "rewards and verifiers must stay as they were while groups are shaped, found others (shaping.rewards, "
                 "shaping.verifiers)"
             )
-        pipeline = ShapingPipeline(config, judge=self.judge)
+        pipeline = ShapingPipeline(config, judge=self.judge, clock=self._clock)
         pipeline._compile()
         return pipeline
 
@@ -147,8 +165,12 @@ class ShapingPipeline:
 
     def shape(self, rounds: tuple[RolloutGroup, ...]) -> ShapingResult:
         """Score and shape a group out of its finished rounds, in round order."""
-        group = merge_rounds(rounds)
-        return self.shape_scored(group, self.score(group))
+        group, began = merge_rounds(rounds), self._now()
+        scored = self.score(group)
+        metrics = self._seconds("reward_group_s", began, self._now())
+        metrics["verdict_worker_restarts_count"] = Sum(self.judge.take_restarts())
+        result = self.shape_scored(group, scored)
+        return replace(result, metrics=result.metrics | metrics)
 
     def shape_scored(self, group: RolloutGroup, scored: ScoredGroup | Drop) -> ShapingResult:
         """The rest of `shape`, for a group whose merged rounds were scored already."""
@@ -161,9 +183,13 @@ class ShapingPipeline:
         if kept.group.num_response_tokens == 0:
             drop = Drop(reason=DropReason.EMPTY, detail="no rollout has response tokens")
             return _dropped(group, drop, metrics, scored)
+        began = self._now()
         segmented = segment_group(kept, self.config.segments)
+        segmented_at = self._now()
         shaped, shaper_metrics = self._shape(segmented)
-        metrics = metrics | segment_metrics(segmented) | advantage_metrics(shaped) | shaper_metrics
+        metrics |= self._seconds("shaping_scale_s", segmented_at, self._now())
+        metrics |= self._seconds("shaping_segment_s", began, segmented_at)
+        metrics |= segment_metrics(segmented) | advantage_metrics(shaped) | multiplier_metrics(shaped) | shaper_metrics
         if self.config.drop_without_signal and not any(row.any() for row in shaped.advantages):
             drop = Drop(reason=DropReason.NO_SIGNAL, detail="every advantage of the group is 0")
             return _dropped(group, drop, metrics, scored)
@@ -177,6 +203,12 @@ class ShapingPipeline:
             excluded=scored.excluded,
             metrics=metrics | outcome_metrics(None),
         )
+
+    def _now(self) -> float:
+        return self._clock() if self._clock else 0.0
+
+    def _seconds(self, name: str, began: float, ended: float) -> dict[str, Metric]:
+        return {name: Histogram.of([ended - began], SHORT_SECONDS)} if self._clock else {}
 
     def _shape(self, segmented: SegmentedGroup) -> tuple[ShapedGroup, dict[str, Metric]]:
         base = self._estimator.advantages(segmented.scored)
@@ -211,5 +243,5 @@ def _dropped(
         num_correct=int(scored.correct.sum()) if scored else 0,
         num_scored=scored.group.group_size if scored else 0,
         excluded=scored.excluded if scored else drop.excluded,
-        metrics=metrics | outcome_metrics(drop.reason),
+        metrics=metrics | outcome_metrics(drop.reason, num_response_tokens=group.num_response_tokens),
     )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shaping.checks import BoolArray, FloatArray, IntArray, check_floats, check_ids, require
+from shaping.histograms import Histogram
 from shaping.records import TokenSource
 
 
@@ -160,6 +161,7 @@ class StepResult:
         num_updates: optimizer updates that were taken (mini-batches times epochs).
         metrics: named numbers of the step; means are over valid tokens unless the catalogue says otherwise. None of a
             step with `skipped`.
+        histograms: distributions of the step by name.
         skipped: one line on what was not finite, in which update and rollouts: that update and the later ones of the
             step were not taken, the counts above are of those before it. "" for a whole step.
     """
@@ -168,4 +170,5 @@ class StepResult:
     num_updates: int
     num_valid_tokens: int
     metrics: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
     skipped: str = ""

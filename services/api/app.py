@@ -17,6 +17,7 @@ from services.api.internal import internal_router
 from services.api.limits import Buckets, StreamSlots
 from services.api.page_files import add_page
 from services.api.problems import install_handlers
+from services.api.request_metrics import RequestCounter, RequestMetrics, Together
 from services.api.routes.audit import audit_router
 from services.api.routes.calls import calls_router
 from services.api.routes.checkpoints import checkpoints_router
@@ -56,7 +57,7 @@ def create_app(
     """The application. Whoever ends it closes `app.state.views`.
 
     Args:
-        registry: what /metrics shows.
+        registry: what /metrics shows, beside what the app counts of its own requests.
         access: who may call; None: whoever reaches a loopback port.
         checks: what /readyz asks besides the control plane itself.
         transport: takes what processes of runs say over HTTP; None: they have another way.
@@ -65,9 +66,11 @@ def create_app(
     """
     known = access or Access()
     tickets, views = Tickets(clock=clock), RunViews(mask=plane.redactor)
+    slots = StreamSlots(known.limits.max_streams)
+    requests = RequestMetrics(slots)
     context = ApiContext(
         plane=plane,
-        slots=StreamSlots(known.limits.max_streams),
+        slots=slots,
         tickets=tickets,
         files=views,
         clock=clock,
@@ -81,7 +84,8 @@ def create_app(
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    routers = [service_router(context, registry=registry, checks=lambda: {**plane.checks, **(checks or {})})]
+    shown = Together(registry, requests)
+    routers = [service_router(context, metrics=shown, checks=lambda: {**plane.checks, **(checks or {})})]
     app.state.views = views
     routers += [make(context) for make in _OF_RUNS]
     routers.append(audit_router(context, on_shutdown=on_shutdown))
@@ -90,10 +94,12 @@ def create_app(
     for router in routers:
         # `include_router` would make every path a second time, and that is most of the time that this takes.
         app.router.routes.extend(router.routes)
+    requests.expect(app.router.routes)
     add_page(app)
     install_handlers(app, plane.redactor.text)
     describe(app)
     _add_middleware(app, plane, known, tickets, clock)
+    app.add_middleware(RequestCounter, metrics=requests)
     return app
 
 
@@ -115,5 +121,5 @@ def _add_middleware(
         audit=audit,
         learn=plane.redactor.learn,
     )
-    # The last one added is the first that a request meets.
+    # The last one added is the first that a request meets, but for what counts them all.
     app.add_middleware(Border, allowed_hosts=access.allowed_hosts, limits=access.limits)

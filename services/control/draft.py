@@ -119,6 +119,7 @@ class Draft:
         seen: what the run said last, with what this draft takes in.
         reports: that this draft takes in.
         forgets: whether they stand in place of all that came before them.
+        num_missed: reports before these that never came.
         must_kill: whether the run's process is to be ended once this is written.
     """
 
@@ -128,6 +129,7 @@ class Draft:
         self.seen = seen
         self.reports: list[ControlReport] = []
         self.forgets = False
+        self.num_missed = 0
         self.must_kill = False
         self._before = facts
         self._operations = dict(facts.operations)

@@ -194,6 +194,7 @@ class RunControl(RunMemory):
                 missed = first_sequence - last - 1
                 message = f"{missed} reports never came; the run's own files have them"
                 draft.log("reports_missed", message, details={"reports": missed})
+                draft.num_missed = missed
             for report in reports[max(0, last + 1 - first_sequence) :]:
                 await take_in(draft, report)
             draft.record = replace(draft.record, link_sequence=following - 1)

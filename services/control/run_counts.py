@@ -1,6 +1,6 @@
 """What Prometheus is told of one run, from what is believed of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from services.catalogue_entries import catalogue
 from services.control.draft import RunFacts
@@ -16,6 +16,7 @@ from services.reports import (
     RunReport,
     RunState,
     StepReport,
+    WorkerReport,
 )
 
 
@@ -37,15 +38,24 @@ class RunCounts:
         self._paused_to: float | None = None
         self._last_step = 0
         self._last_evaluation = -1
+        # Of the run's process; None until it tells them, where it began before this control plane.
+        self._totals: Mapping[str, float] | None = {}
 
-    def recall(self, facts: RunFacts, reports: Sequence[RunReport]) -> None:
-        """Count these reports, and nothing that was counted before."""
+    def recall(self, facts: RunFacts, reports: Sequence[RunReport], *, is_new_process: bool) -> None:
+        """Count these reports, and nothing that was counted before.
+
+        Args:
+            is_new_process: the run's process begins now, or has yet to.
+        """
         record = facts.record
+        self._totals = {} if is_new_process else None
         self.metrics = RunMetrics(record.description, catalogue=catalogue(), version=self._version, clock=self._clock)
         self.metrics.observe_state(record.life.state)
         self._last_step, self._last_evaluation = 0, -1
         self._paused_to = self._clock() if record.life.state is RunState.PAUSED else None
         self.observe(reports)
+        if record.last_step_at is not None:
+            self.metrics.set_step_time(record.last_step_at)
 
     def observe(self, reports: Sequence[ControlReport]) -> None:
         """Count reports; a step and an evaluation that are said again are not counted again."""
@@ -59,8 +69,16 @@ class RunCounts:
                 self._last_evaluation = max(report.policy_version, self._last_evaluation)
             else:
                 is_new = True
-            if is_new and not isinstance(report, OperationReport | BufferReport):
+            if is_new and not isinstance(report, OperationReport):
                 self.metrics.observe(report)
+            if isinstance(report, BufferReport):
+                self._count_totals(report.totals)
+
+    def _count_totals(self, totals: Mapping[str, float]) -> None:
+        before = totals if self._totals is None else self._totals
+        self._totals = totals
+        if self.metrics is not None:
+            self.metrics.add_totals({name: max(0.0, total - before.get(name, 0.0)) for name, total in totals.items()})
 
     def follow(self, before: RunFacts, after: RunFacts, ended: Sequence[Operation]) -> None:
         """Count what a change did.
@@ -71,6 +89,9 @@ class RunCounts:
         if self.metrics is None:
             return
         self.count_paused_time(before)
+        if after.record.link_id != before.record.link_id:
+            self._totals = {}
+            self.metrics.forget_process()
         for each in ended:
             if each.kind is OperationKind.PAUSE:
                 succeeded = each.state is OperationState.SUCCEEDED
@@ -79,6 +100,16 @@ class RunCounts:
         if state is not before.record.life.state:
             self._paused_to = self._clock() if state is RunState.PAUSED else None
             self.metrics.observe_state(state)
+
+    def see_workers(self, workers: Sequence[WorkerReport]) -> None:
+        """Workers that were there before this control plane began."""
+        if self.metrics is not None:
+            self.metrics.see_workers(workers)
+
+    def count_missed(self, reports: int) -> None:
+        """So many reports never came."""
+        if self.metrics is not None:
+            self.metrics.count_missed(reports)
 
     def count_paused_time(self, facts: RunFacts) -> None:
         """Count the time since the last call, where the run is paused."""

@@ -60,7 +60,7 @@ class RunMemory:
         self._bell = Bell()
         self._under_way: set[asyncio.Task[Any]] = set()
         if not facts.record.life.state.is_terminal:
-            self._counts.recall(facts, ())
+            self._counts.recall(facts, (), is_new_process=not facts.record.link_id)
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -156,10 +156,11 @@ class RunMemory:
         ended = [each for each in change.operations if each.state is not OperationState.RUNNING]
         is_new = self.metrics is None and not self.life.state.is_terminal
         if draft.forgets or is_new:
-            self._counts.recall(self._facts, ())
+            self._counts.recall(self._facts, (), is_new_process=True)
         else:
             self._counts.follow(before, self._facts, ended)
         self._counts.observe(draft.reports)
+        self._counts.count_missed(draft.num_missed)
         self.recent.extend(change.events)
         for event in change.events:
             logger.info("run_id=%s event=%s %s", event.run_id, event.kind, event.message)
@@ -193,7 +194,8 @@ class RunMemory:
         """
         self._seen = seen
         if reports:
-            self._counts.recall(self._facts, reports)
+            self._counts.recall(self._facts, reports, is_new_process=False)
+        self._counts.see_workers(tuple(seen.workers.values()))
 
     def count_paused_time(self) -> None:
         """Tell Prometheus of the time that the run has been paused until now."""

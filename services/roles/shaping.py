@@ -1,5 +1,6 @@
 """The shaping role: groups in, a summary that travels and samples that stay; some groups are written down."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,7 +118,8 @@ def build_shaping_role(recipe: Recipe, groups: Path | None = None) -> ShapingRol
     """
     judge = make_judge(recipe.shaping.verifiers, recipe.shaping.rewards)
     dump = open_dump(recipe, groups) if groups is not None else None
-    return ShapingRole(ShapingPipeline(recipe.shaping, judge=judge), dump, groups=groups)
+    pipeline = ShapingPipeline(recipe.shaping, judge=judge, clock=time.perf_counter)
+    return ShapingRole(pipeline, dump, groups=groups)
 
 
 def _graded(rollout: Rollout, verdict: Verdict) -> GradedResponse:

@@ -44,6 +44,10 @@ class Judge(Protocol):
         """One result for each task, in order. Never raises for anything a policy wrote."""
         ...
 
+    def take_restarts(self) -> int:
+        """Processes that were killed or died at work, and began anew, since this was last asked."""
+        ...
+
 
 class LoadedRewards:
     """Rewards by their configs, each built once."""
@@ -85,6 +89,10 @@ class InProcessJudge:
 
     def close(self) -> None:
         """Nothing to end."""
+
+    def take_restarts(self) -> int:
+        """None: there are no processes."""
+        return 0
 
     def score(self, tasks: Sequence[ScoreTask]) -> list[RewardResult]:
         results: dict[int, RewardResult] = {}

@@ -78,6 +78,7 @@ class VerifierPool:
         self._batches: deque[_Batch] = deque()
         self._open: set[_Batch] = set()
         self._ended = "it was not started"
+        self._num_restarts = 0
 
     def start(self) -> None:
         """Load the rewards, start the processes, and judge the rewards' known answers; also again, when the pool ended.
@@ -122,6 +123,12 @@ class VerifierPool:
         batch, order = self._submit(tasks)
         results = await asyncio.wrap_future(batch.done)
         return [results[number] for number in order]
+
+    def take_restarts(self) -> int:
+        """Workers that were killed for a call or died, since this was last asked; not those that were merely worn."""
+        with self._changed:
+            taken, self._num_restarts = self._num_restarts, 0
+            return taken
 
     def close(self) -> None:
         """End all processes. Calls under way raise RunFailed. May be called twice."""
@@ -230,6 +237,8 @@ class VerifierPool:
         """The worker, or a new one where it is none, worn, or older than the rewards."""
         num_rewards = len(self._indices)
         if worker is not None and (worker.is_worn or worker.num_rewards < num_rewards):
+            with self._changed:
+                self._num_restarts += worker.is_broken
             worker.end()
             worker = None
         return worker or Worker(server, num_rewards)
@@ -271,6 +280,7 @@ class VerifierPool:
         ended = worker.end()
         result = no_verdict(status, reason or f"its process ended with {ended}")
         with self._changed:
+            self._num_restarts += 1
             lost = left.popleft()
             batch.waiting.extendleft(reversed(left))
             if left and batch not in self._batches and not self._ended:

@@ -31,6 +31,9 @@ class PooledJudge:
     def close(self) -> None:
         self._pool.close()
 
+    def take_restarts(self) -> int:
+        return self._pool.take_restarts()
+
     def score(self, tasks: Sequence[ScoreTask]) -> list[RewardResult]:
         results: dict[int, RewardResult] = {}
         for judge, is_mine in ((self._pool, False), (self._here, True)):

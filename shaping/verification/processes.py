@@ -147,10 +147,14 @@ class Worker:
         self.num_rewards = num_rewards
 
     @property
+    def is_broken(self) -> bool:
+        """Whether it ended, or spoke unasked."""
+        return bool(self._received or wait([self._socket], 0))
+
+    @property
     def is_worn(self) -> bool:
-        """Whether another should take its place: it judged its share, it grew, or it ended or spoke unasked."""
-        spoke = self._received or wait([self._socket], 0)
-        return bool(spoke) or self._num_calls >= MAX_CALLS or self._growth_bytes > MAX_GROWTH_BYTES
+        """Whether another should take its place: it judged its share, it grew, or it is broken."""
+        return self.is_broken or self._num_calls >= MAX_CALLS or self._growth_bytes > MAX_GROWTH_BYTES
 
     def send(self, calls: Sequence[Call], seconds: float) -> None:
         """Hand over calls, to be judged in order.

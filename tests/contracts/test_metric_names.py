@@ -4,28 +4,46 @@ Kinds are found by themselves: a new shaper, loss or regulariser that measures s
 catalogue has it.
 """
 
+import asyncio
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 import torch
 from group_builders import make_group, make_prompt, make_rollout
 from learner_builders import make_batch, make_work, write_tiny_policy
+from run_builders import make_run
 
 from learner.config import CorrectionConfig, KLConfig, LearnerConfig
+from learner.device_use import utilization_metrics
 from learner.torch_learner import torch_learner
 from services.catalogue import MetricKind
-from services.catalogue_entries import FAMILIES, catalogue
+from services.catalogue_entries import catalogue
+from services.catalogue_families import FAMILIES, IDLE_CAUSES
+from services.idle_time import IdleCause
 from services.sync_phases import SyncPhase
 from services.weight_sync import SyncResult
 from shaping.components import ComponentSpec, kinds, load
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.groups import DropReason
+from shaping.histograms import Histogram
 from shaping.kernels.base import SegmentRule
-from shaping.metrics import EffectiveShare, Max, Mean, Metric, Sum
+from shaping.metrics import EffectiveShare, Max, Mean, Metric, Spread, Sum
 from shaping.pipeline import ShapingPipeline
 from shaping.records import RolloutGroup
 
-KIND_OF = {Mean: MetricKind.MEAN, EffectiveShare: MetricKind.MEAN, Sum: MetricKind.SUM, Max: MetricKind.MAX}
+KIND_OF = {
+    Mean: MetricKind.MEAN,
+    EffectiveShare: MetricKind.MEAN,
+    Spread: MetricKind.MEAN,
+    Sum: MetricKind.SUM,
+    Max: MetricKind.MAX,
+    Histogram: MetricKind.HISTOGRAM,
+}
+
+BY_GPUS = {"learner_memory_{kind}_bytes"}
+"""What a CPU has nothing to say of."""
 
 
 def mixed_group() -> RolloutGroup:
@@ -39,7 +57,17 @@ def mixed_group() -> RolloutGroup:
 
 
 def shaping_metrics(config: ShapingConfig, group: RolloutGroup) -> dict[str, Metric]:
-    return ShapingPipeline(config, where="test").shape((group,)).metrics
+    return ShapingPipeline(config, clock=time.perf_counter, where="test").shape((group,)).metrics
+
+
+def check_bounds(numbers: Mapping[str, object]) -> None:
+    """A histogram is made with the bounds that the catalogue shows it with; no other number has bounds."""
+    for name, number in numbers.items():
+        entry = catalogue().find(name)
+        assert entry is not None, name
+        assert (entry.metric.kind is MetricKind.HISTOGRAM) == isinstance(number, Histogram), name
+        if isinstance(number, Histogram):
+            assert number.bounds == entry.metric.bounds, name
 
 
 # They need somebody who listens, and tests: none has a verdict here, and none names a metric of its own.
@@ -78,6 +106,7 @@ def test_every_number_of_shaping_is_in_the_catalogue_with_its_kind(config: Shapi
         entry = known.find(name)
         assert entry is not None
         assert entry.metric.kind is KIND_OF[type(metric)], name
+    check_bounds(metrics)
 
 
 def test_a_dropped_group_emits_known_numbers_too() -> None:
@@ -107,7 +136,7 @@ def learner_cases() -> list[LearnerConfig]:
 
 
 @pytest.fixture(scope="module")
-def learner_numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+def learner_numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """What a step of each case reports, by case."""
     path = write_tiny_policy(tmp_path_factory.mktemp("policy"))
     numbers = {}
@@ -116,16 +145,41 @@ def learner_numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[
     for config in learner_cases():
         learner = torch_learner(config, model_path=path, seed=0)
         learner.start()
-        numbers[repr(config)] = learner.step(make_work(make_batch(4, num_hint=2), config)).metrics
+        result = learner.step(make_work(make_batch(4, num_hint=2), config))
+        numbers[repr(config)] = {**result.metrics, **result.histograms}
         learner.close()
     torch.set_num_threads(threads)
     return numbers
 
 
-def test_every_number_of_the_learner_is_in_the_catalogue(learner_numbers: dict[str, dict[str, float]]) -> None:
+def test_every_number_of_the_learner_is_in_the_catalogue(learner_numbers: dict[str, dict[str, object]]) -> None:
     for case, numbers in learner_numbers.items():
         assert len(numbers) > 10, case
         assert catalogue().unknown(numbers) == [], case
+        check_bounds(numbers)
+
+
+def gpu_numbers() -> set[str]:
+    """What a learner measures on a GPU whose peak is known, memory left out."""
+    return set(utilization_metrics(LearnerConfig(), num_parameters=1, num_tokens=1, seconds=1.0, peak=1.0))
+
+
+def orchestrator_numbers() -> dict[str, object]:
+    """What the first step of a run over fake roles reports."""
+    run = make_run()
+    asyncio.run(run.finish())
+    report = run.control.steps[0]
+    return {**report.metrics, **report.histograms}
+
+
+def test_every_number_of_a_step_report_is_in_the_catalogue() -> None:
+    numbers = orchestrator_numbers()
+    assert catalogue().unknown(numbers) == []
+    check_bounds(numbers)
+
+
+def test_the_causes_of_idle_workers_are_those_of_the_catalogue() -> None:
+    assert set(IdleCause) == set(IDLE_CAUSES)
 
 
 def sync_numbers() -> dict[str, float]:
@@ -137,6 +191,7 @@ def sync_numbers() -> dict[str, float]:
         phase_seconds=dict.fromkeys(set(SyncPhase) - {SyncPhase.IDLE}, 1.0),
         aborts=(),
         num_mismatches=0,
+        num_bytes=0,
         canary_difference_nats=0.0,
     )
     return result.metrics()
@@ -146,19 +201,14 @@ def test_every_number_of_a_weight_sync_is_in_the_catalogue() -> None:
     assert catalogue().unknown(sync_numbers()) == []
 
 
-def test_every_metric_of_the_catalogue_is_emitted_by_somebody(learner_numbers: dict[str, dict[str, float]]) -> None:
+def test_every_metric_of_the_catalogue_is_emitted_by_somebody(learner_numbers: dict[str, dict[str, object]]) -> None:
     known = catalogue()
     names = {name for numbers in learner_numbers.values() for name in numbers} | set(sync_numbers())
+    names |= gpu_numbers() | set(orchestrator_numbers())
     for config in shaping_cases():
         names |= set(shaping_metrics(config, mixed_group()))
     emitted = {entry.metric.name for entry in map(known.find, names) if entry is not None}
-    by_the_orchestrator = {
-        "learner_staleness_versions",
-        "learner_skipped_steps_count",
-        "groups_attempts_count",
-        "groups_keep_share",
-    }
-    assert {metric.name for metric in known.metrics} == emitted | by_the_orchestrator
+    assert {metric.name for metric in known.metrics} == emitted | BY_GPUS
 
 
 def test_the_contract_sees_an_unknown_name() -> None:
@@ -178,5 +228,6 @@ def test_every_metric_has_words_and_a_formula() -> None:
     for metric in catalogue().metrics:
         assert metric.help and metric.formula, metric.name
         assert metric.name.split("_")[0] in {
-            *("reward", "rollout", "verdict", "groups", "segments", "advantage", "less", "learner", "weight"),
+            *("reward", "rollout", "verdict", "groups", "segments", "shaping", "advantage", "less", "learner"),
+            *("weight", "queue"),
         }

@@ -59,17 +59,31 @@ def run(folder: Path, *words: object, dies_at: tuple[int, str] | None = None, co
 
 
 def steps_of(run_dir: Path) -> list[dict[str, Any]]:
-    """What every step reported, its times left out."""
-    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
-    steps = [each for each in lines if each["kind"] == "step"]
+    """What every step reported; of times only how many there are."""
     return [
         {
             "step": each["step"],
             "groups": each["groups"],
             "metrics": {name: value for name, value in each["metrics"].items() if not name.endswith("_s")},
+            "histograms": {
+                name: sum(value["counts"]) if name.endswith("_s") else value
+                for name, value in each["histograms"].items()
+            },
         }
-        for each in steps
+        for each in reports_of(run_dir, "step")
     ]
+
+
+def reports_of(run_dir: Path, kind: str) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl of this kind."""
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return [each for each in lines if each["kind"] == kind]
+
+
+def trained_tokens(run_dir: Path) -> int:
+    """Tokens whose importance ratio was counted, over all steps; one without a group to train has none."""
+    ratios = [each["histograms"].get("learner_importance_ratio") for each in reports_of(run_dir, "step")]
+    return sum(sum(each["counts"]) for each in ratios if each)
 
 
 def assert_same(run_dir: Path, straight: Path) -> None:
@@ -96,6 +110,12 @@ def test_a_killed_synchronous_run_is_the_straight_one_bit_for_bit(
     told = run(tmp_path, "train", recipe, "--address", "house", "--run-dir", tmp_path / "out", dies_at=dies_at)
     assert "the run died and goes on from its last checkpoint, 1 restarts are left" in told
     assert_same(tmp_path / "out", straight)
+    assert [each["step"] for each in steps_of(tmp_path / "out")] == list(range(1, STEPS + 1))
+    assert trained_tokens(tmp_path / "out") == trained_tokens(straight) > 0
+    (loaded,) = (each for each in reports_of(tmp_path / "out", "event") if each["event"] == "checkpoint_loaded")
+    details = loaded["details"]
+    assert details["checkpoint"] == f"step-{details['step']:06d}" and details["policy_version"] == details["step"]
+    assert details["seconds"] > 0.0
 
 
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(recipe: Path, straight: Path, tmp_path: Path) -> None:

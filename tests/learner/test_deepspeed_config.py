@@ -13,11 +13,11 @@ def test_accumulation_is_ours_and_clipping_is_deepspeeds() -> None:
 
 
 def test_bucket_bytes_become_elements_of_the_gradients_width() -> None:
-    zero = ZeroConfig(reduce_bucket_bytes=800, prefetch_bucket_bytes=400)
+    zero = ZeroConfig(reduce_bucket_bytes=800)
     wide = deepspeed_config(LearnerConfig(dtype="float32", zero=zero))["zero_optimization"]
     narrow = deepspeed_config(LearnerConfig(dtype="bfloat16", zero=zero))["zero_optimization"]
-    assert (wide["reduce_bucket_size"], wide["stage3_prefetch_bucket_size"]) == (200, 100)
-    assert (narrow["reduce_bucket_size"], narrow["stage3_prefetch_bucket_size"]) == (400, 200)
+    assert (wide["reduce_bucket_size"], wide["stage3_prefetch_bucket_size"]) == (200, 20)
+    assert (narrow["reduce_bucket_size"], narrow["stage3_prefetch_bucket_size"]) == (400, 40)
 
 
 def test_bfloat16_accumulates_in_float32_and_float32_needs_no_switch() -> None:

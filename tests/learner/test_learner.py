@@ -76,6 +76,15 @@ def test_a_step_makes_the_next_version_and_reports_its_numbers(tied_policy_path:
         assert result.metrics[f"learner_{phase}_s"] > 0
 
 
+def test_padding_is_counted_in_tokens(tied_policy_path: str) -> None:
+    samples = [make_sample(num_response=3), make_sample(num_response=7, seed=1), make_sample(num_response=5, seed=2)]
+    _, (result,) = train(tied_policy_path, make_config(layout="padded", micro_batch_tokens=1000), samples)
+    # All in one micro-batch, as long as the longest: 4 and 2 positions hold nothing.
+    assert result.metrics["learner_padding_tokens"] == 6
+    _, (packed,) = train(tied_policy_path, make_config(micro_batch_tokens=1000), samples)
+    assert packed.metrics["learner_padding_tokens"] == 0
+
+
 def test_mismatch_is_measured_against_the_policy_before_the_first_update(tied_policy_path: str) -> None:
     samples = make_batch(8)
     config = make_config()

@@ -101,7 +101,9 @@ def plain(groups: Groups) -> dict[str, dict[str, Any]]:
         result = run_case(case, engine, config, path, 0)
         with engine.gathered(tuple(engine.gradients)) as tensors:
             weights = dict(zip(engine.gradients, (each.clone() for each in tensors), strict=True))
-        found[name] = {"gradients": engine.gradients, "weights": weights, "metrics": result.metrics}
+        ratios = result.histograms["learner_importance_ratio"]
+        numbers = {"metrics": result.metrics, "ratios": (ratios.count, ratios.total)}
+        found[name] = {"gradients": engine.gradients, "weights": weights, **numbers}
     return found
 
 
@@ -133,9 +135,19 @@ def test_metrics_equal_those_of_plain_torch(
 ) -> None:
     expected, found = plain[name]["metrics"], groups.found(num_ranks, name)["metrics"]
     assert found.keys() == expected.keys()
+    of_layout = {"learner_padding_share", "learner_padding_tokens", "learner_rank_imbalance_share"}
     for metric, value in expected.items():
-        if not metric.endswith("_s") and metric not in {"learner_padding_share", "learner_rank_imbalance_share"}:
+        if not metric.endswith("_s") and metric not in of_layout:
             assert found[metric] == pytest.approx(value, rel=1e-4, abs=1e-5), metric
+
+
+@pytest.mark.parametrize(("num_ranks", "name"), RUNS)
+def test_distributions_hold_the_tokens_of_all_ranks(
+    name: str, num_ranks: int, groups: Groups, plain: dict[str, dict[str, Any]]
+) -> None:
+    (count, total), found = plain[name]["ratios"], groups.found(num_ranks, name)["ratios"]
+    assert count > 0
+    assert found == (count, pytest.approx(total, rel=1e-4))
 
 
 def test_the_reference_model_is_compared_with(plain: dict[str, dict[str, Any]]) -> None:

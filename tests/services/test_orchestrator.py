@@ -64,6 +64,43 @@ async def test_a_step_reports_what_its_groups_were() -> None:
     assert step.metrics["learner_loss"] == 0.5
 
 
+async def test_a_step_reports_the_distributions_of_its_groups_and_of_the_learner() -> None:
+    run = make_run(groups_per_step=2, num_steps=1)
+    run.shapers[0].drops = lambda group_id: DropReason.NO_SIGNAL if group_id == "g00000001" else None
+    await run.finish()
+    (step,) = run.control.steps
+    assert step.groups["trained"] == 2 and step.groups["dropped_no_signal"] == 1
+    # Each fake group has a reward of 0 and one of 1, the dropped one too; two are trained.
+    assert (step.histograms["reward_value"].count, step.histograms["reward_value"].total) == (6, 3.0)
+    assert step.histograms["learner_importance_ratio"].count == 1
+    assert step.histograms["learner_group_staleness_versions"].count == 2
+    assert "reward_value" not in step.metrics
+
+
+async def test_a_step_reports_how_long_its_groups_took_and_waited() -> None:
+    run = make_run(groups_per_step=2, num_steps=1, num_workers=2)
+    for worker in run.workers:
+        worker.holds = {each: asyncio.Event() for each in group_ids(0, 1)}
+    run.shapers[0].seconds = {"shape": 0.5}
+    task = run.begin()
+    await settle()
+    # The first group is there after 3 s, shaped half a second later, and then waits 6 + 0.5 s for the second one.
+    for group_id, seconds in zip(group_ids(0, 1), (3.0, 6.0), strict=True):
+        run.clock.now += seconds
+        for worker in run.workers:
+            worker.holds[group_id].set()
+        await settle()
+    await task
+    (step,) = run.control.steps
+    found = {name: (each.count, each.total) for name, each in step.histograms.items() if name.endswith("_s")}
+    assert found == {
+        "rollout_group_s": (2, 3.0 + 9.5),
+        "queue_shaping_wait_s": (2, 0.5 + 0.5),
+        "queue_learner_wait_s": (2, 6.5 + 0.0),
+    }
+    assert step.histograms["learner_group_staleness_versions"].counts[0] == 2
+
+
 async def test_phases_of_a_step_add_up_to_it() -> None:
     run = make_run(groups_per_step=1, num_steps=2, num_held_out=1, evaluate_every=1)
     run.workers[0].seconds = {"generate": 1.0, "stage_weights": 0.5, "commit_weights": 0.25}

@@ -53,6 +53,21 @@ async def test_a_synchronous_run_that_goes_on_is_the_run_that_never_stopped() ->
         assert [*store.ledger[: lines_at(store, version)], *again.store.ledger] == straight.store.ledger
 
 
+async def test_a_group_that_an_earlier_process_shaped_has_no_waiting_time() -> None:
+    store = FakeStore()
+    await begin(4, 2, store, None).finish()
+    checkpoint = next(each for each in store.checkpoints if each.snapshot.buffered)
+    run = begin(4, 2, FakeStore(), checkpoint)
+    await run.finish()
+    restored = {each.ordinal for each in checkpoint.snapshot.buffered}
+    ours = [[each for each in batch if int(each[1:]) not in restored] for batch in run.learner.batches]
+    assert any(len(left) < len(right) for left, right in zip(ours, run.learner.batches, strict=True))
+    for name in ("rollout_group_s", "queue_shaping_wait_s", "queue_learner_wait_s"):
+        assert [step.histograms[name].count for step in run.control.steps] == [len(each) for each in ours]
+    staleness = [step.histograms["learner_group_staleness_versions"].count for step in run.control.steps]
+    assert staleness == [len(batch) for batch in run.learner.batches]
+
+
 def first_of(run: FakeRun) -> int:
     return min(int(each.group_id[1:]) for worker in run.workers for each in worker.requests)
 

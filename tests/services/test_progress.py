@@ -78,13 +78,17 @@ def test_without_a_terminal_each_report_is_one_plain_line() -> None:
     assert "\x1b" not in screen.text()
 
 
-def test_without_a_terminal_the_first_lines_tell_where_to_look() -> None:
-    screen = Screen(is_terminal=False, width=40)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_first_lines_tell_where_to_look(is_terminal: bool) -> None:
+    screen = Screen(is_terminal=is_terminal, width=40)
     with screen.view:
         pass
-    first, second = screen.text().splitlines()
+    first, second, *places = screen.text().splitlines()[:5]
     assert first == "tiny: 20 steps on models/tiny"
     assert second == "run directory runs/tiny, control plane http://127.0.0.1:8265"
+    assert "  page        http://127.0.0.1:8265/ in a browser" in places[0]
+    assert places[1] == "  metrics     http://127.0.0.1:8265/metrics for Prometheus"
+    assert "lessrl dashboards export" in places[2]
 
 
 def test_a_number_that_was_not_measured_is_left_out_of_the_line() -> None:

@@ -68,6 +68,17 @@ async def test_a_disk_that_is_full_fails_the_checkpoint_and_not_the_run(tmp_path
         each.verify()
 
 
+async def test_a_checkpoint_says_its_size_and_how_long_it_took(tmp_path: Path) -> None:
+    with make_disk_run(tmp_path) as (run, checkpoints):
+        await run.finish()
+    events = run.control.events("checkpoint_saved")
+    assert [each.details["checkpoint"] for each in events] == [each.name for each in checkpoints.list()]
+    for event, checkpoint in zip(events, checkpoints.list(), strict=True):
+        seconds, size = event.details["seconds"], event.details["bytes"]
+        assert isinstance(seconds, float) and seconds > 0.0
+        assert size == checkpoint.manifest.num_bytes
+
+
 async def test_lines_that_the_disk_does_not_take_fail_the_checkpoint_and_not_the_run(tmp_path: Path) -> None:
     with make_disk_run(tmp_path, FullFiles) as (run, checkpoints):
         await run.finish()

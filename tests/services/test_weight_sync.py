@@ -198,14 +198,28 @@ def test_a_result_reports_its_phases_and_its_counts() -> None:
         phase_seconds={SyncPhase.TRANSFER: 1.5},
         aborts=("no", "no"),
         num_mismatches=3,
+        num_bytes=80,
         canary_difference_nats=None,
     )
     assert result.metrics() == {
         "weight_sync_transfer_s": 1.5,
+        "weight_sync_bytes": 80.0,
         "weight_sync_aborts_count": 2.0,
         "weight_sync_left_out_count": 1.0,
         "weight_sync_checksum_mismatch_count": 3.0,
     }
+
+
+async def test_the_bytes_are_those_of_engines_that_took_the_version() -> None:
+    # The layout has 8 bytes. Of three engines one serves version 1 already, and one refuses twice and is left out.
+    engines = [FakeRollout(f"rollout-{index}") for index in range(3)]
+    sync, _, _ = make_sync()
+    assert (await sync.publish(1, engines[:1])).num_bytes == 8
+    engines[2].script["verify_weights"] = [EngineRefused("checksum differs")] * 2
+    result = await sync.publish(1, engines)
+    assert (result.live, result.num_bytes) == (("rollout-0", "rollout-1"), 8)
+    # Nobody is behind.
+    assert (await sync.publish(1, engines[:2])).num_bytes == 0
 
 
 def test_the_time_of_each_phase_is_told() -> None:

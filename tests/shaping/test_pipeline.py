@@ -8,11 +8,13 @@ from shaping.components import ComponentSpec
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
 from shaping.groups import DropReason, ScoredGroup
+from shaping.histograms import Histogram
 from shaping.kernels.base import SegmentRule
-from shaping.metrics import metric_values
+from shaping.metrics import Sum, metric_values
 from shaping.pipeline import DroppedGroup, ShapingPipeline, TrainableGroup
 from shaping.records import Rollout, StopReason
 from shaping.signals import Signal
+from shaping.verification.judge import InProcessJudge
 
 LESS, UNIFORM = ComponentSpec(kind="less"), ComponentSpec(kind="uniform")
 
@@ -134,7 +136,10 @@ def test_a_transform_drops_with_its_reason_and_scores_are_still_reported() -> No
     assert isinstance(result, DroppedGroup)
     assert result.drop.reason is DropReason.FILTERED
     assert (result.num_correct, result.num_scored) == (2, 2)
-    assert metric_values(result.metrics)["rollout_truncated_share"] == 0.5
+    found = metric_values(result.metrics)
+    assert found["rollout_truncated_share"] == 0.5
+    # Six tokens of one response and three of the other.
+    assert (found["rollout_discarded_filtered_tokens"], found["rollout_discarded_empty_tokens"]) == (9, 0)
 
 
 def test_a_group_of_empty_responses_is_dropped() -> None:
@@ -173,3 +178,46 @@ def test_needs_are_those_of_all_components() -> None:
 def test_a_recipe_that_cannot_work_is_refused_at_construction(changes: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         make_pipeline(**changes)
+
+
+class Ticks:
+    """A clock that is a second later each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+class RestartingJudge(InProcessJudge):
+    """Had to start two processes again for the first group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restarts = [2]
+
+    def take_restarts(self) -> int:
+        return self.restarts.pop() if self.restarts else 0
+
+
+def test_a_group_says_what_its_parts_took_by_the_clock_that_is_given() -> None:
+    pipeline = ShapingPipeline(ShapingConfig(segments=SegmentRule(min_length=2)), clock=Ticks())
+    found = pipeline.shape((make_group([answer(5), answer(6)]),)).metrics
+    for name in ("reward_group_s", "shaping_segment_s", "shaping_scale_s"):
+        histogram = found[name]
+        # Read right before and right after.
+        assert isinstance(histogram, Histogram) and (histogram.count, histogram.total) == (1, 1.0), name
+
+
+def test_a_pipeline_without_a_clock_says_nothing_of_time() -> None:
+    found = make_pipeline().shape((make_group([answer(5), answer(6)]),)).metrics
+    assert not [name for name in found if name.endswith("_s")]
+
+
+def test_a_restarted_verifier_counts_with_the_group_that_saw_it() -> None:
+    pipeline = ShapingPipeline(ShapingConfig(segments=SegmentRule(min_length=2)), judge=RestartingJudge())
+    group = make_group([answer(5), answer(6)])
+    found = [pipeline.shape((group,)).metrics["verdict_worker_restarts_count"] for _ in range(2)]
+    assert found == [Sum(2), Sum(0)]

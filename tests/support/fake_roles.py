@@ -24,6 +24,7 @@ from shaping.config import RewardConfig
 from shaping.errors import RoleDied, RolloutAborted
 from shaping.evaluation.answers import GradedResponse
 from shaping.groups import Drop, DropReason, VerdictStatus
+from shaping.histograms import IMPORTANCE_RATIOS, REWARDS, Histogram
 from shaping.metrics import Mean
 from shaping.records import GroupRequest, StopReason
 from shaping.stored_files import StoredFile
@@ -273,7 +274,7 @@ class FakeShaping(Scripted):
             group_id=group_id,
             samples=() if reason else tuple(samples),
             drop=Drop(reason=reason) if reason else None,
-            metrics={"reward_total_value": Mean(1.0, 2)},
+            metrics={"reward_total_value": Mean(1.0, 2), "reward_value": Histogram.of([0.0, 1.0], REWARDS)},
             num_correct=self.num_correct(rounds[-1]),
             num_scored=sum(each.num_rollouts for each in summaries),
             min_policy_version=min(each.min_policy_version for each in summaries),
@@ -302,6 +303,7 @@ class FakeLearner(Scripted):
         self.plans: list[BatchPlan] = []
         self.exported_to = ""
         self.metrics = {"learner_loss": 0.5}
+        self.histograms = {"learner_importance_ratio": Histogram.of([1.0], IMPORTANCE_RATIOS)}
         self.skips: dict[int, str] = {}
         self.recipe: Recipe | None = None
 
@@ -335,6 +337,7 @@ class FakeLearner(Scripted):
             num_updates=len(plan.mini_batches),
             num_valid_tokens=sum(each.num_valid_tokens for each in plan.mini_batches),
             metrics=dict(self.metrics) if plan.mini_batches and step not in self.skips else {},
+            histograms=dict(self.histograms) if plan.mini_batches and step not in self.skips else {},
             skipped=self.skips.get(step, ""),
         )
 

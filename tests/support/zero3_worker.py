@@ -70,7 +70,9 @@ class Rank:
             result = run_case(case, engine, config, str(self.policies / case.policy), self.rank)
             with engine.gathered(tuple(engine.gradients)) as tensors:
                 weights = dict(zip(engine.gradients, (each.clone() for each in tensors), strict=True))
-            self.write(name, {"gradients": engine.gradients, "weights": weights, "metrics": result.metrics})
+            ratios = result.histograms["learner_importance_ratio"]
+            numbers = {"metrics": result.metrics, "ratios": (ratios.count, ratios.total)}
+            self.write(name, {"gradients": engine.gradients, "weights": weights, **numbers})
 
     def determinism(self) -> None:
         for name in ("first", "second"):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import HTMLResponse
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from services.api.auth import Role, is_loopback
 from services.api.config_objects import live_rows
@@ -34,17 +34,16 @@ COMPONENT_FOLDERS = (
 Check = Callable[[], str]
 
 
-def service_router(
-    context: ApiContext, *, registry: CollectorRegistry, checks: Callable[[], Mapping[str, Check]]
-) -> APIRouter:
+def service_router(context: ApiContext, *, metrics: Collector, checks: Callable[[], Mapping[str, Check]]) -> APIRouter:
     """Paths that need no run.
 
     Args:
+        metrics: what /metrics shows.
         checks: those that there are now, by name; each answers "" or what is wrong, at once and without I/O.
     """
     router = APIRouter(tags=["service"])
     _add_health(router, checks)
-    _add_metrics(router, registry)
+    _add_metrics(router, metrics)
     _add_version(router)
     _add_capabilities(router, context)
     _add_docs(router)
@@ -75,7 +74,7 @@ def _is_known(request: Request) -> bool:
     return request.state.caller is not None or is_loopback(address)
 
 
-def _add_metrics(router: APIRouter, registry: CollectorRegistry) -> None:
+def _add_metrics(router: APIRouter, metrics: Collector) -> None:
     @router.get(
         "/metrics",
         operation_id="get_metrics",
@@ -85,7 +84,7 @@ def _add_metrics(router: APIRouter, registry: CollectorRegistry) -> None:
     async def get_metrics(accept: Annotated[str, Header()] = "") -> Response:
         """Prometheus text, or OpenMetrics where the client accepts it."""
         encode, media_type = choose_encoder(accept)
-        return Response(encode(registry), headers={"Content-Type": media_type})
+        return Response(encode(metrics), headers={"Content-Type": media_type})
 
 
 def _add_version(router: APIRouter) -> None:

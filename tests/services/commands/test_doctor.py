@@ -16,14 +16,20 @@ from services.commands.doctor_checks import (
     Finding,
     Level,
     judge_auth,
+    judge_cpu,
     judge_disk,
+    judge_driver,
+    judge_extras,
     judge_gpus,
+    judge_memory,
     judge_open_files,
+    judge_ports,
     judge_shm,
     judge_store,
     judge_versions,
     worst,
 )
+from services.commands.doctor_machine import Gpu, cpu_flags, parse_gpus, ports_in_use
 
 
 @pytest.mark.parametrize(
@@ -73,6 +79,81 @@ def test_missing_parts_and_small_limits_are_warnings() -> None:
     assert [judge_store(trouble, "/runs").level for trouble in ("", "disk I/O error")] == [Level.OK, Level.WARN]
 
 
+@pytest.mark.parametrize(
+    ("machine", "num_cpus", "flags", "has_gpus", "level", "told"),
+    [
+        ("x86_64", 8, {"avx2", "avx512f", "avx512_bf16"}, False, Level.OK, ""),
+        ("x86_64", 8, {"avx2"}, False, Level.OK, "bfloat16 is slow"),
+        ("x86_64", 8, {"sse4_2"}, False, Level.WARN, "needs AVX2"),
+        ("x86_64", 1, {"avx2"}, False, Level.WARN, "take turns"),
+        ("aarch64", 8, {"asimd", "bf16"}, False, Level.OK, ""),
+        # Nothing can be read, and nothing is claimed.
+        ("x86_64", 8, set(), False, Level.OK, "bfloat16 is slow"),
+        # A GPU does the work.
+        ("x86_64", 1, {"sse4_2"}, True, Level.OK, ""),
+    ],
+)
+def test_a_processor_is_judged_by_what_vllm_needs_of_it(
+    machine: str, num_cpus: int, flags: set[str], has_gpus: bool, level: Level, told: str
+) -> None:
+    finding = judge_cpu(machine, num_cpus, frozenset(flags), has_gpus=has_gpus)
+    assert finding.level is level and told in finding.advice and bool(told) is bool(finding.advice)
+
+
+def test_features_are_read_as_the_kernel_writes_them() -> None:
+    intel = "processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n"
+    assert cpu_flags(intel) == {"fpu", "avx2", "avx512_bf16"}
+    assert cpu_flags("processor\t: 0\nFeatures\t: fp asimd bf16\n") == {"fp", "asimd", "bf16"}
+    assert cpu_flags("") == frozenset()
+
+
+def gpu(used_mib: int = 4) -> Gpu:
+    return Gpu(name="NVIDIA H100 80GB HBM3", total_mib=81559, used_mib=used_mib, driver="570.86.15")
+
+
+def test_gpus_are_read_from_their_drivers_table() -> None:
+    line = "NVIDIA H100 80GB HBM3, 81559, 4, 570.86.15\n"
+    assert parse_gpus(2 * line) == [gpu(), gpu()]
+    with pytest.raises(ValueError):
+        parse_gpus("NVIDIA-SMI has failed\n")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "num_devices", "level", "told"),
+    [
+        # 81559 - 4 MiB are 79.6 GiB.
+        ([gpu(), gpu()], 2, Level.OK, "driver 570.86.15, 2 x NVIDIA H100 80GB HBM3, 80 GiB free at least"),
+        ([gpu(), gpu(40000)], 2, Level.WARN, "41 GiB free"),
+        ([gpu()], 2, Level.FAIL, "1 x"),
+        ("nvidia-smi is not here", 2, Level.WARN, "nvidia-smi is not here"),
+    ],
+)
+def test_gpus_that_are_used_or_lost_are_told(gpus: list[Gpu] | str, num_devices: int, level: Level, told: str) -> None:
+    finding = judge_driver(gpus, num_devices)
+    assert finding.level is level and told in finding.found and bool(finding.advice) is (level is not Level.OK)
+
+
+def test_an_extra_that_is_missing_says_what_goes_without_it_and_how_to_get_it() -> None:
+    present, missing = judge_extras({"tensorboard": "2.21.0", "wandb": None})
+    assert (present.found, present.advice) == ("2.21.0", "")
+    assert missing.found == "not installed: run.loggers wandb is refused"
+    assert missing.advice == "pip install 'lessrl[wandb]' where it is wanted"
+
+
+@pytest.mark.parametrize(("available", "level"), [(1, Level.FAIL), (2, Level.WARN), (6, Level.OK)])
+def test_little_memory_is_told(available: int, level: Level) -> None:
+    assert judge_memory(16 * GIB, available * GIB).level is level
+
+
+def test_a_port_in_use_is_found_and_what_to_do_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+        assert ports_in_use([port]) == [port]
+    assert ports_in_use([port]) == []
+    assert "6379, 8265 are free" in judge_ports([]).found
+    assert "ray start --head --dashboard-port N" in judge_ports([8265]).advice
+
+
 def test_report_is_as_bad_as_its_worst_line() -> None:
     lines = [Finding(name="a", level=level, found="") for level in (Level.OK, Level.WARN, Level.FAIL)]
     assert [worst(lines[:count]) for count in (1, 2, 3)] == [Level.OK, Level.WARN, Level.FAIL]
@@ -80,7 +161,7 @@ def test_report_is_as_bad_as_its_worst_line() -> None:
 
 def run_doctor(*words: object) -> int:
     with pytest.raises(SystemExit) as ended:
-        main(["doctor", *(str(word) for word in words)])
+        main(["doctor", "--no-self-test", *(str(word) for word in words)])
     return int(ended.value.code or 0)
 
 
@@ -123,7 +204,7 @@ def test_cluster_that_was_named_and_is_silent_fails_at_once(capsys: pytest.Captu
 @pytest.mark.stack
 def test_cluster_that_answers_says_what_it_offers(tmp_path: Path) -> None:
     with ray_cluster(tmp_path) as environment:
-        command = [sys.executable, "-m", "services.cli", "doctor", "--json", "--address", "auto"]
+        command = [sys.executable, "-m", "services.cli", "doctor", "--no-self-test", "--json", "--address", "auto"]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     findings = {each["name"]: each for each in json.loads(done.stdout)["findings"]}
     assert findings["ray cluster"]["found"] == "auto: 1 nodes, 2 CPUs, 0 GPUs"

@@ -10,7 +10,7 @@ from report_builders import Clock, make_description, make_evaluation, make_event
 from services.control.calls import CancelRequest, PauseRequest, ResumeRequest
 from services.control.machine import Happening, OperationKind
 from services.control.plane import ControlPlane
-from services.reports import RunReport, RunState
+from services.reports import BufferReport, RunReport, RunState
 from services.run_dir import RunFiles
 
 LEARNING_RATE = "learner.optimizer.learning_rate"
@@ -94,8 +94,30 @@ async def test_counters_go_on_from_the_runs_own_file_and_count_what_is_said_agai
         assert metrics is not None
         labels = {"run_id": "run-1"}
         assert metrics.registry.get_sample_value("less_rollout_generated_tokens_total", labels) == 300
-        assert metrics.registry.get_sample_value("less_evaluation_seconds_total", labels) == 1.0
+        assert metrics.registry.get_sample_value("less_evaluation_seconds_sum", labels) == 1.0
         assert again.control.record.tokens_generated == 300
+        ready = labels | {"role": "rollout", "state": "ready"}
+        assert metrics.registry.get_sample_value("less_workers", ready) == 1
+
+
+async def test_totals_of_a_process_older_than_the_control_plane_are_counted_from_where_they_are(tmp_path: Path) -> None:
+    path, clock = str(tmp_path / "store.sqlite"), Clock(1000.0)
+    async with open_plane(path, clock=clock) as plane:
+        run = Run(plane, described(run_dir=str(tmp_path / "run")))
+        await run.start()
+        await run.say(make_step(1))
+    clock.now = 1600.0
+    async with open_plane(path, clock=clock) as plane:
+        again = Run(plane, described(run_dir=str(tmp_path / "run")))
+        again.following = run.following
+        metrics = again.control.metrics
+        assert metrics is not None
+        labels = {"run_id": "run-1"}
+        # Of a step that was reported to the one before it.
+        assert metrics.registry.get_sample_value("less_run_last_step_timestamp_seconds", labels) == 1000.0
+        for finished in (40, 43):
+            await again.say(BufferReport(queues={}, version=1, totals={"rollout_finished_groups": finished}))
+        assert metrics.registry.get_sample_value("less_rollout_finished_groups_total", labels) == 3
 
 
 async def test_a_run_that_ended_shows_its_last_step_after_a_restart(tmp_path: Path) -> None:

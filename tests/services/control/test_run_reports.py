@@ -40,6 +40,31 @@ async def test_reports_that_never_came_are_said() -> None:
         assert await run.plane.report(run.run_id, run.link, 5, [make_step(4)]) == 6
         (missed,) = await run.events("reports_missed")
         assert missed.details == {"reports": 3}
+        assert sample(run, "less_metrics_push_dropped_total") == 3
+
+
+def standing(finished: float, idle: float) -> BufferReport:
+    """What a process says between steps, of all that it did so far."""
+    totals = {"rollout_finished_groups": finished, "rollout_idle_pause_s": idle}
+    return BufferReport(queues={"in_flight": (1, 2)}, version=1, totals=totals)
+
+
+async def test_totals_of_a_process_are_counted_as_they_rise_and_the_next_process_begins_at_zero() -> None:
+    async with started_run() as run:
+        await run.say(standing(3, 0.5), standing(3, 0.75))
+        later = Run(run.plane, run.description, link="link-2")
+        await later.start()
+        await later.say(standing(2, 0.0))
+        assert sample(run, "less_rollout_finished_groups_total") == 5
+        assert sample(run, "less_rollout_worker_idle_seconds_total", cause="pause") == 0.75
+
+
+async def test_a_process_that_was_replaced_has_no_queues_and_no_workers() -> None:
+    async with started_run() as run:
+        await run.say(standing(1, 0.0))
+        assert sample(run, "less_rollout_inflight_groups") == 1
+        await Run(run.plane, run.description, link="link-2").start()
+        assert sample(run, "less_rollout_inflight_groups") is None
 
 
 async def test_a_process_that_another_one_has_replaced_is_not_listened_to() -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from run_view_builders import append_reports, make_run_dir, write_many_steps
 from services.run_dir import METRICS_FILE, reopen_run_dir
 from services.run_view.view import RunView
 from shaping.errors import UserError
+from shaping.histograms import REWARDS, Histogram
 
 
 def test_a_number_stands_at_its_step_and_null_where_there_is_none(tmp_path: Path) -> None:
@@ -42,6 +44,14 @@ def test_every_kind_of_number_has_its_name(tmp_path: Path) -> None:
         "evaluation_response_tokens": 20.0,
         "evaluation_s": 1.0,
     }
+
+
+def test_distributions_of_a_step_are_no_curves(tmp_path: Path) -> None:
+    step = replace(make_step(1, {"reward_total_value": 0.5}), histograms={"reward_value": Histogram.of([0.5], REWARDS)})
+    append_reports(tmp_path, [step])
+    view = RunView(tmp_path)
+    assert "reward_value" not in view.series_names()
+    assert view.series(["reward_total_value"]) == {"step": [1], "series": {"reward_total_value": [0.5]}}
 
 
 def test_outcomes_of_a_step_are_those_that_it_reported(tmp_path: Path) -> None:

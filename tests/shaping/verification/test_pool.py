@@ -80,6 +80,23 @@ def test_a_call_beyond_its_deadline_is_timed_out_and_those_behind_it_are_judged(
     assert extracted(rest)[1] != before[0]
 
 
+def test_workers_that_a_call_cost_are_counted_once(pool: VerifierPool) -> None:
+    pool.take_restarts()
+    score(pool, "say 5", "hang", "vanish 3", "fail one")
+    # A call that raises costs no worker.
+    assert [pool.take_restarts(), pool.take_restarts()] == [2, 0]
+
+
+def test_a_worker_that_died_between_calls_is_counted_and_one_that_is_worn_is_not() -> None:
+    with make_pool() as pool:
+        pid = int(extracted(score(pool, "pid"))[0])
+        os.kill(pid, signal.SIGKILL)
+        score(pool, "say 5")
+        assert pool.take_restarts() == 1
+        score(pool, *(f"say {index}" for index in range(MAX_CALLS + 1)), "pid")
+        assert pool.take_restarts() == 0
+
+
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
