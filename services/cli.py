@@ -15,6 +15,7 @@ from services.client.errors import EXIT_FAILED, EXIT_USAGE, CommandFailed
 from services.commands import doctor, files, look, service, steer, streams, submit, top, training
 from services.commands.checkpoints import checkpoints_app
 from services.commands.config import config_app
+from services.commands.dashboards import dashboards_app
 from services.commands.evals import eval_app
 from services.commands.groups import groups_app
 from services.commands.screen import without_color
@@ -59,6 +60,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
 _NOUNS = {
     _LOOK: {"groups": groups_app, "workers": workers_app},
     _STEER: {"config": config_app, "checkpoints": checkpoints_app, "eval": eval_app},
+    _FILES: {"dashboards": dashboards_app},
 }
 
 
