@@ -24,7 +24,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy shaping rollout learner services
+	$(BIN)/mypy shaping rollout learner services dashboards
+	$(BIN)/python -m dashboards.build --check
 
 unit: install
 	$(BIN)/python -m pytest -q -m "not stack and not slow"
@@ -36,7 +37,7 @@ slow: install
 	$(BIN)/python -m pytest -q -m slow
 
 bench: install
-	@set -e; for each in shaping verdicts learner planning admission rollout loop pauses; do $(BIN)/python -m tests.benchmarks.$$each $(ARGS); done
+	@set -e; for each in shaping verdicts learner planning admission rollout loop pauses exposition; do $(BIN)/python -m tests.benchmarks.$$each $(ARGS); done
 
 # Pins without hosts or paths. Give the folder of a CPU torch wheel as WHEELS, or PyTorch's CPU index to uv.
 requirements: install

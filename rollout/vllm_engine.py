@@ -29,6 +29,7 @@ from rollout.request_gate import Owner
 from rollout.tokenizer import load_tokenizer
 from rollout.vllm_models import import_model_classes
 from rollout.vllm_scheduling import Scheduling, of_vllm, releasable
+from rollout.vllm_stats import stat_loggers
 from rollout.vllm_terms import engine_arguments, full_logprobs, one_line, sampling_parameters, to_rollout
 from rollout.weight_checks import check_layout, check_manifest, layout_to_plain
 from shaping.checks import IntArray
@@ -91,7 +92,8 @@ class VllmEngine:
         try:
             if not torch.cuda.is_available():
                 await asyncio.to_thread(import_model_classes, self._settings.model_path)
-            llm: AsyncLLM = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+            loggers = stat_loggers()
+            llm: AsyncLLM = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments, stat_loggers=loggers)
         except Exception as error:  # vLLM's border: its processes fail in ways of their own
             raise RunFailed(role="rollout", cause=f"vLLM did not start: {one_line(error)}") from error
         self._llm = llm

@@ -37,8 +37,12 @@ class ModelFacts:
     """What config.json says of a policy; `num_parameters` is estimated for a Llama-like decoder."""
 
     vocab_size: int
+    hidden_size: int
+    num_layers: int
     max_position_tokens: int
     num_attention_heads: int
+    num_key_value_heads: int
+    head_size: int
     num_parameters: int
 
 
@@ -185,13 +189,18 @@ def model_facts(recipe: Recipe) -> ModelFacts | None:
     if not set(raw) >= SIZES_IN_CONFIG:
         return None
     width, layers, heads = raw["hidden_size"], raw["num_hidden_layers"], raw["num_attention_heads"]
-    key_value = width * raw.get("num_key_value_heads", heads) // heads
+    key_value_heads = raw.get("num_key_value_heads", heads)
+    key_value = width * key_value_heads // heads
     per_layer = 2 * width * width + 2 * width * key_value + 3 * width * raw["intermediate_size"]
     embeddings = raw["vocab_size"] * width * (1 if raw.get("tie_word_embeddings") else 2)
     return ModelFacts(
         vocab_size=raw["vocab_size"],
+        hidden_size=width,
+        num_layers=layers,
         max_position_tokens=raw["max_position_embeddings"],
         num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        head_size=raw.get("head_dim") or width // heads,
         num_parameters=embeddings + layers * per_layer,
     )
 

@@ -1,6 +1,7 @@
 """A run plan as a person reads it."""
 
 import textwrap
+from collections.abc import Iterable
 
 from services.plan import RunPlan
 
@@ -35,8 +36,8 @@ def plan_text(plan: RunPlan) -> str:
         ),
         (
             "memory",
-            f"{_bytes(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
-            f"{_bytes(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
+            f"{bytes_text(plan.rollout_weight_bytes)} of weights per rollout GPU or process, "
+            f"{bytes_text(plan.learner_state_bytes)} of parameters, gradients and optimizer per learner rank "
             f"({_parameters(plan)})",
         ),
         ("prompts", f"template {plan.prompt_template}; a response ends with {_ends(plan.response_ends)}"),
@@ -45,9 +46,14 @@ def plan_text(plan: RunPlan) -> str:
         ("signals", ", ".join(plan.signals) or "none"),
         *(("note", warning) for warning in plan.warnings),
     ]
-    lines = [f"{plan.name}: {plan.steps} steps"]
+    return f"{plan.name}: {plan.steps} steps\n{rows_text(rows)}"
+
+
+def rows_text(rows: Iterable[tuple[str, str]]) -> str:
+    """Lines of at most 120 characters, one or more for each name and what is said of it."""
+    lines: list[str] = []
     for name, words in rows:
-        first, rest = f"  {name:<12}", " " * 14
+        first, rest = f"  {name:<11} ", " " * 14
         lines += textwrap.wrap(words, width=WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False)
     return "\n".join(lines)
 
@@ -86,7 +92,8 @@ def _staleness(bound: int) -> str:
     return "generation goes on while the learner trains"
 
 
-def _bytes(number: int | None) -> str:
+def bytes_text(number: int | None) -> str:
+    """A size in the unit that a person would choose."""
     if number is None:
         return "unknown size"
     for unit, size in (("GiB", 2**30), ("MiB", 2**20)):

@@ -13,6 +13,8 @@ from shaping.components import Component, ComponentSpec, check_kind, declared_co
 from shaping.config import RewardConfig
 from shaping.errors import RecipeError
 
+LOGGERS = "services.loggers"
+
 
 def named_plugins(recipe: Recipe) -> Iterator[tuple[str, str, ComponentSpec]]:
     """Recipe key, folder and spec of every plug-in, in the order of a step."""
@@ -44,6 +46,8 @@ def named_plugins(recipe: Recipe) -> Iterator[tuple[str, str, ComponentSpec]]:
         yield key, "learner.token_plans", spec
     for key, spec in _keyed("learner.regularisers", learner.regularisers):
         yield key, "learner.regularisers", spec
+    for key, spec in _keyed("run.loggers", recipe.run.loggers):
+        yield key, LOGGERS, spec
 
 
 def _keyed(key: str, items: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
@@ -64,6 +68,29 @@ def load_plugins(recipe: Recipe, *, with_torch: bool = True) -> dict[str, Compon
         if has_torch or not folder.startswith("learner."):
             loaded[key] = load(folder, spec, key)
     return loaded
+
+
+def loaded_loggers(recipe: Recipe) -> dict[str, Component]:
+    """The loggers of a run by recipe key, options checked; their libraries are not imported.
+
+    Raises:
+        RecipeError: an unknown kind or option, or a value that its kind refuses.
+    """
+    return {key: load(folder, spec, key) for key, folder, spec in named_plugins(recipe) if folder == LOGGERS}
+
+
+def check_loggers(recipe: Recipe) -> None:
+    """Refuse a logger whose library is not installed: for the process that would use it, before anything is started.
+
+    Raises:
+        RecipeError: there is one, or as in `loaded_loggers`.
+    """
+    for key, logger in loaded_loggers(recipe).items():
+        if importlib.util.find_spec(logger.module.LIBRARY) is None:
+            raise RecipeError(
+                f"{logger.kind} must have its library, found no package {logger.module.LIBRARY} here; "
+                f"pip install 'lessrl[{logger.kind}]', or remove it ({key})"
+            )
 
 
 def check_conflicts(recipe: Recipe) -> tuple[str, ...]:

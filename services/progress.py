@@ -65,13 +65,15 @@ class Progress:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
+        description = self._facts.description
+        self._print(f"{description.name}: {description.total_steps} steps on {description.model}")
+        self._print(f"run directory {self._run_dir}, control plane {self._api_address}")
+        self._print(f"  page        {self._api_address}/ in a browser: live curves, groups, pause and resume")
+        self._print(f"  metrics     {self._api_address}/metrics for Prometheus")
+        self._print("  dashboards  dashboards/json for Grafana; lessrl dashboards export DIR writes them elsewhere")
         if self._console.is_terminal:
             self._live = Live(self, console=self._console, refresh_per_second=REFRESH_PER_SECOND)
             self._live.start()
-        else:
-            description = self._facts.description
-            self._print(f"{description.name}: {description.total_steps} steps on {description.model}")
-            self._print(f"run directory {self._run_dir}, control plane {self._api_address}")
         return self
 
     def __exit__(

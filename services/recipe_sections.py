@@ -136,6 +136,7 @@ class RunConfig:
         dump_groups_per_step: groups of each step, the first in order of admission, that are written to groups.jsonl for
             `lessrl explain`; 0 writes none.
         force: run plug-ins that declare that they contradict one another; `lessrl plan` warns of each pair.
+        loggers: tools that draw a run's curves, beside metrics.jsonl, which is always written (docs/logging.md).
         checkpoint: what a run can go on from.
         deadlines: of each phase.
     """
@@ -154,6 +155,7 @@ class RunConfig:
     max_no_verdict_share: float = 0.05
     dump_groups_per_step: int = 2
     force: bool = False
+    loggers: tuple[ComponentSpec, ...] = ()
     checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlineConfig = DeadlineConfig()
 
@@ -164,6 +166,9 @@ class RunConfig:
         for name in ("max_mismatch_nats", "max_canary_nats"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        kinds = [each.kind for each in self.loggers]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"loggers must be of different kinds, got {', '.join(kinds)}")
         if not 0 <= self.max_no_verdict_share <= 1:
             raise ValueError(f"max_no_verdict_share must be in [0, 1], got {self.max_no_verdict_share}")
 

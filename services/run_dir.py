@@ -270,7 +270,8 @@ While it runs
   curl -X POST {run}/pause
   curl -X POST {run}/resume
   curl -X POST {run}/cancel
-  {api_address}/docs lists every call, {api_address}/metrics is for Prometheus
+  {api_address}/ in a browser shows live curves and groups; {api_address}/docs lists every call
+  {api_address}/metrics is for Prometheus; `lessrl dashboards export DIR` writes the dashboards for Grafana
 
 Why each token got its advantage, while it runs or afterwards
   lessrl explain {GROUPS_FILE}

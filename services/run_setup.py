@@ -10,6 +10,7 @@ from services.addresses import HOUSE_ADDRESS, LOCAL_ADDRESS
 from services.house_mode import check_house_mode
 from services.live.changes import read_changes
 from services.plan import RunPlan, make_plan
+from services.plugins import check_loggers
 from services.recipe import Recipe, load_recipe
 from services.run_dir import RECIPE_FILE, create_run_dir, read_run_id
 from services.run_options import RunOptions
@@ -55,6 +56,7 @@ def prepare_run(
         UserError: the recipe, the data, the port or the directory cannot work; nothing is left behind.
     """
     plan = make_plan(recipe, with_torch=False)
+    check_loggers(recipe)
     _check_address(recipe, address, options)
     if options.changes is not None:
         read_changes(options.changes)
@@ -90,6 +92,7 @@ def reopen_run(
         raise UserError(f"a run's directory must hold {RECIPE_FILE}, found none ({run_dir}); name one below runs/")
     recipe = load_recipe(path, overrides)
     plan = make_plan(recipe, with_torch=False)
+    check_loggers(recipe)
     _check_address(recipe, address, options)
     return PreparedRun(
         recipe=recipe,

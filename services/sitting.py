@@ -29,6 +29,7 @@ from services.progress import Progress
 from services.recipe import Recipe
 from services.reports import Failure, IntentKind, ReleaseLevel, RunEvent, RunReport, RunState, StepReport
 from services.run_dir import GROUPS_FILE, LOGS_DIR, POLICY_DIR, REPORT_FILE, RunFiles
+from services.run_loggers import open_loggers
 from services.run_setup import PreparedRun
 from services.session import Broadcast, House, run_session
 from shaping.components import import_module_of
@@ -63,10 +64,12 @@ class Sitting:
         progress = Progress(run.description, run_dir=run.run_dir, api_address=self.link.address)
         with contextlib.closing(files), progress:
             recorder = _Recorder(run.history, files)
-            control = Broadcast(self.link.link, [recorder, progress, self.signals])
-            self.signals.attach(self.link.link)
-            end = await self._end(control, files)
-            self.signals.attach(None)
+            async with open_loggers(run) as loggers:
+                control = Broadcast(self.link.link, [recorder, progress, self.signals, loggers])
+                self.signals.attach(self.link.link)
+                end = await self._end(control, files)
+                self.signals.attach(None)
+                loggers.end_with(end)
             if isinstance(end, Released):
                 end = await self._stay_released(control, end)
             if end is None or isinstance(end, Released) or not end.is_terminal:

@@ -16,9 +16,21 @@ def doctor(
     ] = "",
     address: Annotated[str, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster to be reached.")] = "",
     url: Url = "",
+    model: Annotated[
+        str, typer.Option(help="A recipe, a model's folder or a Hugging Face name, to be looked at.")
+    ] = "",
+    self_test: Annotated[
+        bool, typer.Option("--self-test/--no-self-test", help="Run one step of a tiny run, about 10 s.")
+    ] = True,
+    full: Annotated[
+        bool, typer.Option("--full", help="Self-test with vLLM, DeepSpeed and a Ray of its own, about a minute.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at this machine: versions, memory, disk, GPUs, ports, Ray, store; exit with 1 where something fails."""
+    """Look at this machine, and try engine, verifier and learner on it; exit with 1 where something fails."""
     # The database's library is for this command alone.
-    report = import_module_of("services.commands", "doctor_report").report
-    raise typer.Exit(report(runs, store, address, url, as_json=as_json))
+    doctor = import_module_of("services.commands", "doctor_report")
+    wanted = doctor.Wanted(
+        runs=runs, store=store, address=address, url=url, model=model, has_self_test=self_test, is_full=full
+    )
+    raise typer.Exit(doctor.report(wanted, as_json=as_json))

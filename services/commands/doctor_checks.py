@@ -4,13 +4,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.commands.doctor_machine import Gpu
+
 GIB = 2**30
 MIN_SHM_BYTES, GOOD_SHM_BYTES = GIB // 4, 2 * GIB
 MIN_DISK_BYTES, GOOD_DISK_BYTES = GIB, 20 * GIB
 GOOD_OPEN_FILES = 4096
 AUTH_MODES = ("token", "disabled")
+MIN_MEMORY_BYTES, GOOD_MEMORY_BYTES = 2 * GIB, 6 * GIB
+MIN_CPUS = 2
+MAX_USED_SHARE = 0.1
+FEATURES = {
+    "AVX2": "avx2",
+    "AVX-512": "avx512f",
+    "AVX-512 bf16": "avx512_bf16",
+    "AMX bf16": "amx_bf16",
+    "NEON": "asimd",
+    "Arm bf16": "bf16",
+}
+"""Of processors, and the kernel's name for each."""
 
-_CPU_BUILD = "+cpu"
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+EXTRAS = {
+    "postgres": "--store with a postgresql URL is refused",
+    "tensorboard": "run.loggers tensorboard is refused",
+    "wandb": "run.loggers wandb is refused",
+    "mlflow": "run.loggers mlflow is refused",
+}
+"""What goes without each of them."""
+
+PORTS = {
+    6379: "`ray start --head --port N` takes another, and --address auto means the Ray that is there",
+    8265: "`ray start --head --dashboard-port N` takes another",
+}
+"""Ports that a Ray head takes unless it is told otherwise, and what to do where one is in use."""
+
+CPU_BUILD = "+cpu"
 
 
 class Level(StrEnum):
@@ -77,7 +106,7 @@ def judge_gpus(num_devices: int, torch_version: str | None) -> Finding:
     if not num_devices:
         return Finding(name="gpus", level=Level.OK, found="none: recipes with cluster.device cpu run")
     found = f"{num_devices} NVIDIA"
-    if torch_version is not None and torch_version.endswith(_CPU_BUILD):
+    if torch_version is not None and torch_version.endswith(CPU_BUILD):
         advice = "install lessrl[gpu]"
         return Finding(
             name="gpus", level=Level.WARN, found=f"{found}, torch {torch_version} cannot use them", advice=advice
@@ -126,6 +155,79 @@ def judge_store(wal_trouble: str, folder: str) -> Finding:
     advice = "it works, more slowly; --store names a path on a local disk, or a Postgres database"
     found = f"SQLite at {folder} has no write-ahead log: {wal_trouble}"
     return Finding(name="store", level=Level.WARN, found=found, advice=advice)
+
+
+def judge_extras(versions: Mapping[str, str | None]) -> Iterator[Finding]:
+    """What is installed beside the parts of a run, by the name of its extra; None for what is not. None is needed."""
+    for extra, version in versions.items():
+        found = version or f"not installed: {EXTRAS[extra]}"
+        advice = "" if version else f"pip install 'lessrl[{extra}]' where it is wanted"
+        yield Finding(name=extra, level=Level.OK, found=found, advice=advice)
+
+
+def judge_cpu(machine: str, num_cpus: int, flags: frozenset[str], *, has_gpus: bool) -> Finding:
+    """What vLLM and torch find in a processor.
+
+    Args:
+        machine: x86_64, aarch64, ...
+        num_cpus: that this process may use.
+        flags: as Linux names them; empty where they cannot be read.
+    """
+    features = [name for name, flag in FEATURES.items() if flag in flags]
+    found = f"{machine}, {num_cpus} to use, {', '.join(features) or 'no vector features known'}"
+    if has_gpus:
+        return Finding(name="cpu", level=Level.OK, found=found)
+    if machine == "x86_64" and flags and "avx2" not in flags:
+        advice = "vLLM's CPU build needs AVX2: set rollout.engine.kind to hf, or use another machine"
+        return Finding(name="cpu", level=Level.WARN, found=found, advice=advice)
+    if num_cpus < MIN_CPUS:
+        advice = f"engine and learner take turns on fewer than {MIN_CPUS} CPUs, and deadlines may be missed"
+        return Finding(name="cpu", level=Level.WARN, found=found, advice=advice)
+    slow = "bfloat16 is slow here: set rollout.engine.dtype and learner.dtype to float32"
+    advice = "" if flags & BFLOAT16_FLAGS else slow
+    return Finding(name="cpu", level=Level.OK, found=found, advice=advice)
+
+
+def judge_memory(total: int, available: int) -> Finding:
+    """Main memory, in which Ray keeps objects and every part of a run its own copy of the libraries."""
+    found = f"{available / GIB:.1f} of {total / GIB:.1f} GiB are free"
+    advice = "the quickstart takes about 6 GiB: end other work, or use a larger machine"
+    return _against(available, MIN_MEMORY_BYTES, GOOD_MEMORY_BYTES, name="memory", found=found, advice=advice)
+
+
+def judge_driver(gpus: Sequence[Gpu] | str, num_devices: int) -> Finding:
+    """GPUs as their driver shows them.
+
+    Args:
+        gpus: or why it shows none.
+        num_devices: that the system shows.
+    """
+    if isinstance(gpus, str):
+        advice = "install the driver's tools; in a container, --gpus all"
+        return Finding(name="gpu driver", level=Level.WARN, found=gpus, advice=advice)
+    kinds = sorted({each.name for each in gpus})
+    drivers = sorted({each.driver for each in gpus})
+    free = min((each.total_mib - each.used_mib for each in gpus), default=0) / 1024
+    found = f"driver {', '.join(drivers)}, {len(gpus)} x {', '.join(kinds)}, {free:.0f} GiB free at least"
+    if len(gpus) < num_devices:
+        advice = "a GPU that has fallen off: look at dmesg, and start the machine again"
+        return Finding(name="gpu driver", level=Level.FAIL, found=found, advice=advice)
+    if any(each.used_mib > MAX_USED_SHARE * each.total_mib for each in gpus):
+        advice = "others use them: nvidia-smi names the processes; vLLM refuses to start without its share"
+        return Finding(name="gpu driver", level=Level.WARN, found=found, advice=advice)
+    return Finding(name="gpu driver", level=Level.OK, found=found)
+
+
+def judge_ports(in_use: Sequence[int]) -> Finding:
+    """Ports that a Ray head would take; one that is there already may well be meant.
+
+    Args:
+        in_use: of `PORTS`.
+    """
+    if not in_use:
+        return Finding(name="ray ports", level=Level.OK, found=f"{', '.join(map(str, PORTS))} are free")
+    advice = "; ".join(PORTS[port] for port in in_use)
+    return Finding(name="ray ports", level=Level.OK, found=f"in use: {', '.join(map(str, in_use))}", advice=advice)
 
 
 def worst(findings: Sequence[Finding]) -> Level:

@@ -10,9 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,17 +26,27 @@ from services.client.endpoint import Endpoint, find_endpoint
 from services.client.errors import EXIT_FAILED, EXIT_OK, CommandFailed, Refused
 from services.client.http import ControlClient
 from services.commands.doctor_checks import (
+    CPU_BUILD,
+    PORTS,
     Finding,
     Level,
     judge_auth,
+    judge_cpu,
     judge_disk,
+    judge_driver,
+    judge_extras,
     judge_gpus,
+    judge_memory,
     judge_open_files,
+    judge_ports,
     judge_shm,
     judge_store,
     judge_versions,
     worst,
 )
+from services.commands.doctor_machine import ports_in_use, read_cpu, read_gpus
+from services.commands.doctor_model import examine_model
+from services.commands.doctor_self_test import examine_parts
 from services.commands.screen import print_json, safe
 from services.commands.service import DISTRIBUTIONS, installed
 from services.control.records import StoreError
@@ -43,21 +57,46 @@ from shaping.errors import UserError
 SHM = Path("/dev/shm")
 CONNECT_SECONDS = 1.0
 RAY_SECONDS = 30.0
+EXTRA_DISTRIBUTIONS = {
+    "postgres": "psycopg",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow-skinny",
+}
+"""By extra: what it installs."""
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-def report(runs: Path, store: str, address: str, url: str, *, as_json: bool) -> int:
-    """Look, and print what was found.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to look at.
 
     Args:
+        runs: folder of runs.
         store: path or URL; "" for one in `runs`.
         address: of a Ray cluster; "" for none.
         url: of the control plane; "" for the one that every command takes.
+        model: a recipe's file, a model's folder, or a Hugging Face name; "" for none.
+        has_self_test: run a tiny run; `is_full`: with vLLM, DeepSpeed and Ray.
+    """
+
+    runs: Path
+    store: str
+    address: str
+    url: str
+    model: str
+    has_self_test: bool
+    is_full: bool
+
+
+def report(wanted: Wanted, *, as_json: bool) -> int:
+    """Look, and print what was found.
+
     Returns:
         The exit code: 1 where something fails.
     """
-    findings = list(_examine(runs, store, address, url))
+    findings = list(_examine(wanted))
     if as_json:
         lines = [
             {"name": each.name, "level": each.level, "found": each.found, "advice": each.advice} for each in findings
@@ -81,18 +120,39 @@ def _print(findings: list[Finding]) -> None:
     Console().print(table)
 
 
-def _examine(runs: Path, store: str, address: str, url: str) -> Iterator[Finding]:
+def _examine(wanted: Wanted) -> Iterator[Finding]:
     yield Finding(name="python", level=Level.OK, found=platform.python_version())
     yield from judge_versions({name: installed(name) for name in DISTRIBUTIONS})
-    yield judge_gpus(sum(1 for each in Path("/dev").glob("nvidia[0-9]*") if each.is_char_device()), installed("torch"))
+    yield from judge_extras({name: _version(distribution) for name, distribution in EXTRA_DISTRIBUTIONS.items()})
+    num_gpus = sum(1 for each in Path("/dev").glob("nvidia[0-9]*") if each.is_char_device())
+    machine, num_cpus, flags = read_cpu()
+    yield judge_cpu(machine, num_cpus, flags, has_gpus=num_gpus > 0)
+    memory = psutil.virtual_memory()
+    yield judge_memory(memory.total, memory.available)
+    yield judge_gpus(num_gpus, torch := installed("torch"))
+    if num_gpus:
+        yield judge_driver(read_gpus(), num_gpus)
     yield judge_shm(shutil.disk_usage(SHM).total if SHM.is_dir() else None)
-    folder = _existing(runs)
+    folder = _existing(wanted.runs)
     yield judge_disk(shutil.disk_usage(folder).free, str(folder))
     yield judge_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    yield _store(store, folder)
-    yield _auth(address)
-    yield _ray(address)
-    yield from _control_plane(url)
+    yield judge_ports(ports_in_use(PORTS))
+    yield _store(wanted.store, folder)
+    yield _auth(wanted.address)
+    yield _ray(wanted.address)
+    yield from _control_plane(wanted.url)
+    if wanted.model:
+        yield from examine_model(wanted.model)
+    if wanted.has_self_test:
+        device = "cuda" if num_gpus and torch and not torch.endswith(CPU_BUILD) else "cpu"
+        yield from examine_parts(full=wanted.is_full, has_torch=torch is not None, device=device)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return installed_version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _existing(folder: Path) -> Path:

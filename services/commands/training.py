@@ -14,7 +14,10 @@ from services.addresses import LOCAL_ADDRESS
 from services.commands.options import Address, AsJson, Overrides, RecipePath, Runs, parse_overrides
 from services.commands.reach import directory_of, is_going_on
 from services.commands.steer import resume_over_api
+from services.described_cluster import read_cluster
 from services.hosting.supervisor import supervised
+from services.placement import place
+from services.placement_text import placement_text
 from services.plan import make_plan
 from services.plan_text import plan_text
 from services.recipe import load_recipe
@@ -104,13 +107,23 @@ def resume(
 
 def plan(
     recipe: RecipePath,
+    cluster: Annotated[
+        Path | None, typer.Option(help="A file that describes nodes (docs/cluster.md): which actor goes where.")
+    ] = None,
     as_json: AsJson = False,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
-    """Say what a recipe means, or why it cannot work. Starts nothing."""
+    """Say what a recipe means and whether it fits a cluster, or why it cannot work. Starts nothing."""
     loaded = load_recipe(recipe, parse_overrides(overrides))
     plan = make_plan(loaded)
-    typer.echo(json.dumps(plan.as_dict(), indent=2) if as_json else plan_text(plan))
+    placement = place(loaded, plan, read_cluster(cluster)) if cluster else None
+    if as_json:
+        placed = {"placement": placement.as_dict()} if placement else {}
+        typer.echo(json.dumps(plan.as_dict() | placed, indent=2))
+        return
+    typer.echo(plan_text(plan))
+    if placement:
+        typer.echo(placement_text(placement))
 
 
 def simulate(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("services", "rollout", "learner", "shaping", "deploy", "tests")
+FOLDERS = ("services", "rollout", "learner", "shaping", "dashboards", "deploy", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
