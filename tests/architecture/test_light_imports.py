@@ -56,6 +56,7 @@ LIGHT = {
         *("services.data.command", "services.explain.command", "services.group_dump", "services.cli"),
         *("services.run_dir", "services.progress", "services.history", "services.report_figure"),
         *("services.live.settings", "services.live.resuming", "services.live.reference"),
+        *("services.run_loggers", "services.field_names", *modules_of("services/loggers")),
         *("services.group_files", "services.run_lock", "services.recipe_changes", "services.checkpoints.command"),
     ],
 }
