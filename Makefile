@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install quickstart test lint unit stack slow bench clean requirements
+.PHONY: install quickstart test lint unit stack slow bench dashboards-check docs clean requirements
 
 install: $(INSTALLED)
 
@@ -38,6 +38,18 @@ slow: install
 
 bench: install
 	@set -e; for each in shaping verdicts learner planning admission rollout loop pauses exposition; do $(BIN)/python -m tests.benchmarks.$$each $(ARGS); done
+
+# Every query of every dashboard and alert against a real Prometheus over a real run, and a picture of each dashboard.
+dashboards-check: install
+	rm -rf build/dashboards
+	$(BIN)/python -m dashboards.proof --out build/dashboards $(ARGS)
+
+# The pages that are made from code.
+docs: install
+	$(BIN)/python -m services.recipe_reference > docs/recipes.md
+	$(BIN)/python -m services.metrics_reference > docs/metrics.md
+	$(BIN)/python -m services.api.openapi > docs/openapi.json
+	$(BIN)/python -m services.path_figure docs/concepts.png
 
 # Pins without hosts or paths. Give the folder of a CPU torch wheel as WHEELS, or PyTorch's CPU index to uv.
 requirements: install

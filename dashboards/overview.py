@@ -215,6 +215,7 @@ _SPEED = Section(
             Query(f"{level('less_workers', 'role', 'state')} > 0", "{{run_id}} {{role}} {{state}}"),
             axis="workers",
             minimum=0,
+            is_stacked=True,
         ),
     ),
 )

@@ -16,6 +16,7 @@ class Looks(TypedDict, total=False):
     axis: str
     minimum: float
     maximum: float
+    is_stacked: bool
 
 
 def per_run(expression: str, name: str = "") -> Query:

@@ -51,6 +51,8 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         max_model_len=settings.max_model_tokens,
         max_num_seqs=config.max_num_seqs,
         tensor_parallel_size=config.tensor_parallel_size,
+        # An engine lies in one bundle of a placement group, which vLLM's Ray executor, its choice there, refuses.
+        distributed_executor_backend="mp" if config.tensor_parallel_size > 1 else None,
         enforce_eager=config.enforce_eager,
         # What a paused run gives back, it gives back through this; vLLM refuses it without a GPU.
         enable_sleep_mode=can_sleep(),

@@ -33,7 +33,7 @@ _ROLLOUTS = (
     StepMetric(
         "verdict_{status}_rollouts",
         _SUM,
-        "Rollouts by what the verifier said; timed_out, crashed and too_long are no verdict",
+        "Rollouts by what the verifier said; timed_out and crashed are no verdict",
         "rollouts with that status",
         tuple(VerdictStatus),
     ),

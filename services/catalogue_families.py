@@ -11,7 +11,10 @@ WORKER_STATES = (
     *("serving", "behind", "lent", "draining", "out", "lost", "other"),
 )
 """How a worker started, and what it does since."""
-QUEUES = ("in_flight", "buffered", "rollout", "shaping")
+BOUNDED_QUEUES = ("in_flight", "buffered")
+QUEUES = (*BOUNDED_QUEUES, "rollout", "shaping")
+"""Groups admitted and not yet shaped, and shaped ones that wait for the learner; work that rollout workers (evaluations
+included) and shaping actors have been asked for."""
 IDLE_CAUSES = ("weights", "back_pressure", "pause", "no_work")
 EVALUATION_SCORES = ("mean", "worst", "std", "pass")
 CODES = ("2xx", "3xx", "4xx", "5xx")
@@ -60,7 +63,9 @@ _RUN = (
         {"cause": IDLE_CAUSES},
     ),
     Family("less_queue_groups", _GAUGE, "What waits or is under way in a place", "groups", {"queue": QUEUES}),
-    Family("less_queue_capacity_groups", _GAUGE, "What may be in that place at most", "groups", {"queue": QUEUES}),
+    Family(
+        "less_queue_capacity_groups", _GAUGE, "What may be in that place at most", "groups", {"queue": BOUNDED_QUEUES}
+    ),
     Family("less_step_seconds", _HISTOGRAM, "Wall time of a step", "seconds", {}, histograms.SECONDS),
     Family(
         "less_step_phase_seconds_total",

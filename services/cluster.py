@@ -15,10 +15,11 @@ from services.actors import HEARTBEAT
 from services.actors.learner_actor import LearnerActor
 from services.actors.rollout_actor import RolloutActor
 from services.actors.shaping_actor import ShapingActor
+from services.packing import Bundle
+from services.placement import bundles_of
 from services.ray_connection import check_claims
 from services.ray_ports import RayLearner, RayRollout, RayShaping, kill
 from services.recipe import Recipe
-from services.recipe_sections import Resources
 from services.run_dir import GROUPS_FILE
 from shaping.errors import UserError
 
@@ -48,12 +49,8 @@ class RayHouse:
         """
         recipe, cluster = self._recipe, self._recipe.cluster
         check_claims(recipe, cpus, gpus)
-        parallel = recipe.rollout.engine.tensor_parallel_size
-        bundles = (
-            [_bundle(cluster.learner)] * self._num_ranks
-            + [_bundle(cluster.rollout, parallel)] * recipe.rollout.num_workers
-            + [_bundle(cluster.shaping)] * cluster.num_shaping_workers
-        )
+        claims = [each for each in bundles_of(recipe) if self._num_ranks or each.role != "learner"]
+        bundles = [_bundle(each) for each in claims]
         self._placement = placement_group(bundles, strategy="PACK")
         await self._await_placement(recipe.run.deadlines.start_seconds)
         options = [self._options(index, bundle) for index, bundle in enumerate(bundles)]
@@ -142,9 +139,8 @@ class RayHouse:
         )
 
 
-def _bundle(resources: Resources, count: int = 1) -> dict[str, float]:
-    bundle = {"CPU": resources.num_cpus * count, "GPU": resources.num_gpus * count}
-    return {name: amount for name, amount in bundle.items() if amount}
+def _bundle(claim: Bundle) -> dict[str, float]:
+    return {name: amount for name, amount in {"CPU": claim.cpus, "GPU": claim.gpus}.items() if amount}
 
 
 def _answering(actor: type) -> Any:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from services.catalogue import Catalogue, Entry, FamilyKind
 from services.catalogue_families import (
+    BOUNDED_QUEUES,
     EVALUATION_SCORES,
     FAMILIES,
     IDLE_CAUSES,
@@ -209,7 +210,8 @@ class RunMetrics:
             if queue in report.queues:
                 depth, capacity = report.queues[queue]
                 self.values.set("less_queue_groups", depth, queue=queue)
-                self.values.set("less_queue_capacity_groups", capacity, queue=queue)
+                if queue in BOUNDED_QUEUES:
+                    self.values.set("less_queue_capacity_groups", capacity, queue=queue)
         if "in_flight" in report.queues:
             self.values.set("less_rollout_inflight_groups", report.queues["in_flight"][0])
         served = [

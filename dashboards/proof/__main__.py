@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0, 1 when a dashboard does not show the run, or 2 when there was no run to show."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.proof", description="Prove that dashboards show a run.")
     parser.add_argument("--out", type=Path, required=True, help="New or empty folder: pictures, and what the run left.")
-    parser.add_argument("--steps", type=int, default=48, help="Learner steps of the run; default 48.")
+    parser.add_argument("--steps", type=int, default=40, help="Learner steps of the run; default 40.")
     parser.add_argument("--pause-seconds", type=float, default=10.0, help="Length of each pause; default 10.")
     options = parser.parse_args(arguments)
     out: Path = options.out

@@ -134,3 +134,14 @@ def test_a_signal_stops_within_ten_seconds_and_leaves_a_checkpoint_and_no_proces
         assert (run.run_dir / "summary.json").exists() == (number is signal.SIGINT)
         assert run.records("event")[-1]["event"] == ("cancelled" if number is signal.SIGINT else "paused")
         assert "Traceback" not in run.output()
+
+
+@pytest.mark.slow
+def test_an_engine_of_two_workers_lies_in_one_bundle_and_agrees_with_the_learner(tmp_path: Path) -> None:
+    settings = ("run.steps=2", "rollout.engine.tensor_parallel_size=2", "cluster.rollout.num_cpus=0.25")
+    with started(tmp_path, *settings) as run:
+        assert run.process.wait(timeout=START_SECONDS) == 0, run.output()
+    for step in run.records("step"):
+        assert step["metrics"]["learner_logprob_difference_max_nats"] < PARITY_NATS
+        assert step["metrics"]["weight_sync_canary_difference_nats"] < PARITY_NATS
+    assert len(run.records("step")) == 2

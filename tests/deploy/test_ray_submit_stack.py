@@ -5,7 +5,6 @@
 
 import json
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     home = tmp_path / "home"
     home.mkdir()
-    monkeypatch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
-    # Ray sends a job's driver to the cluster that was started last below its head's folder: not to be another's.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
-        with ray_cluster(home) as environment:
-            yield {**environment, "LESSRL_JOB_CPUS": "0.5"}
+    with ray_cluster(home) as environment:
+        yield {**environment, "LESSRL_JOB_CPUS": "0.5"}
 
 
 def start(cluster: dict[str, str], recipe: Path, job: str, *more: str) -> "subprocess.Popen[str]":

@@ -47,13 +47,14 @@ def promtool(*words: str, folder: Path = FOLDER) -> "subprocess.CompletedProcess
     return subprocess.run(["promtool", *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
-def planted(folder: Path, old: str, new: str) -> Path:
-    """A copy of the rules with one thing changed."""
-    for name in ("rules.yml", "rules_test.yml"):
-        shutil.copy(FOLDER / name, folder / name)
-    text = (folder / "rules.yml").read_text()
+def planted(folder: Path, old: str, new: str, alert: str) -> Path:
+    """A copy of the rules with one thing changed, and of the cases of one alert."""
+    text = (FOLDER / "rules.yml").read_text()
     assert old in text
     (folder / "rules.yml").write_text(text.replace(old, new))
+    tests = loaded("rules_test.yml")
+    tests["tests"] = [test for test in tests["tests"] if test["name"] == alert]
+    (folder / "rules_test.yml").write_text(yaml.safe_dump(tests))
     return folder
 
 
@@ -75,23 +76,30 @@ def test_every_alert_fires_and_keeps_silent_as_its_cases_say() -> None:
 
 @needs_promtool
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("alert", "old", "new"),
     [
-        ('outcome="mixed"', 'outcome="mixd"'),
-        ("> 0.01\n          and on (job, run_id) run:less_run_running:max", "> 0.03\n          and on () vector"),
-        ("clamp_min(5 * run:less_step_seconds:p95, 300)", "clamp_min(6 * run:less_step_seconds:p95, 300)"),
-        ("for: 15m", "for: 14m"),
-        ('status=~"timed_out|crashed"', 'status=~"timed_out|crashed|too_long"'),
-        ("          unless on (job, run_id)\n          time() -", "          or on (job, run_id)\n          time() -"),
+        ("MixedGroupsLow", 'outcome="mixed"', 'outcome="mixd"'),
+        ("MismatchKLHigh", "> 0.01\n          and", "> 0.03\n          and"),
+        ("StepStuck", "clamp_min(5 * run:less_step_seconds:p95, 300)", "clamp_min(6 * run:less_step_seconds:p95, 300)"),
+        ("StepStuck", "          unless on (job, run_id)\n          time() -", "          or on () time() -"),
+        ("QueueFull", "for: 15m", "for: 14m"),
+        ("RewardTimeouts", 'status=~"timed_out|crashed"', 'status=~"timed_out|crashed|too_long"'),
     ],
 )
-def test_a_planted_fault_is_found(tmp_path: Path, old: str, new: str) -> None:
-    assert promtool("test", "rules", "rules_test.yml", folder=planted(tmp_path, old, new)).returncode == 1
+def test_a_planted_fault_is_found(tmp_path: Path, alert: str, old: str, new: str) -> None:
+    assert promtool("test", "rules", "rules_test.yml", folder=planted(tmp_path, old, new, alert)).returncode == 1
+
+
+@needs_promtool
+def test_cases_of_one_alert_hold_alone(tmp_path: Path) -> None:
+    """What a planted fault is compared with."""
+    tested = promtool("test", "rules", "rules_test.yml", folder=planted(tmp_path, "15m", "15m", "QueueFull"))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 @needs_promtool
 def test_a_rule_that_does_not_parse_is_found(tmp_path: Path) -> None:
-    folder = planted(tmp_path, "sum by (job, run_id) (rate(", "sum by (job, run_id (rate(")
+    folder = planted(tmp_path, "sum by (job, run_id) (rate(", "sum by (job, run_id (rate(", "NoProgress")
     assert promtool("check", "rules", "rules.yml", folder=folder).returncode != 0
 
 

@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +29,20 @@ def free_port() -> int:
 @contextmanager
 def ray_cluster(folder: Path) -> Iterator[dict[str, str]]:
     """Yields the environment of its clients."""
+    # Ray sends a job's driver to the cluster that was started last below its head's folder: not to be another's.
+    with tempfile.TemporaryDirectory(prefix="ray-") as sessions, _ray_cluster(folder, sessions) as environment:
+        yield environment
+
+
+@contextmanager
+def _ray_cluster(folder: Path, sessions: str) -> Iterator[dict[str, str]]:
     dashboard = free_port()
     environment = {
         **os.environ,
         "HOME": str(folder),
         "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RAY_TMPDIR": sessions,
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
