@@ -55,7 +55,7 @@ docs: install
 requirements: install
 	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 $(if $(WHEELS),--find-links $(WHEELS)) \
 		--override requirements/override-cpu.txt --no-header --no-annotate --output-file requirements/cpu.txt
-	$(BIN)/uv pip compile pyproject.toml --extra gpu --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra postgres --extra tensorboard --extra wandb --extra mlflow --python-version 3.11 \
 		--no-header --no-annotate --output-file requirements/gpu.txt
 
 clean:

@@ -7,11 +7,9 @@ from services.catalogue import Catalogue, MetricKind, StepMetric
 from services.sync_phases import SyncPhase
 from shaping import histograms
 from shaping.groups import DropReason, VerdictStatus
+from shaping.metrics_group import OUTSIDE
 from shaping.records import StopReason
 from shaping.support import SegmentClass
-
-OUTSIDE = "outside"
-"""Class of a token in no low-entropy segment."""
 
 _MEAN, _MAX, _LEVEL, _SUM = MetricKind.MEAN, MetricKind.MAX, MetricKind.LEVEL, MetricKind.SUM
 _DISTRIBUTION = MetricKind.HISTOGRAM
@@ -342,7 +340,7 @@ _LEARNER = (
         "learner_model_flops_utilization_share",
         _MEAN,
         "Model FLOP/s of a learner step beside the peak of its devices; absent where the peak is not known",
-        "6 x parameters x trained tokens / (step seconds x ranks x peak), attention left out",
+        "6 x parameters (4 with LoRA) x learner_tokens / (step seconds x ranks x peak), attention left out",
     ),
     StepMetric(
         "learner_memory_{kind}_bytes",

@@ -192,18 +192,23 @@ class RunMetrics:
         elif event.kind == "checkpoint_failed":
             self.values.add("less_checkpoint_failures_total", 1)
         elif event.kind == "checkpoint_saved":
-            self._observe_checkpoint(event.details)
+            self._observe_saved(event.details)
+        elif event.kind == "checkpoint_loaded":
+            self._observe_checkpoint_time("load", event.details)
         elif event.kind in _WORKER_EVENTS:
             for each in event.workers:
                 self.values.add(_WORKER_EVENTS[event.kind], 1, role=_known(each.role, ROLES))
         self.see_workers(event.workers)
 
-    def _observe_checkpoint(self, details: Mapping[str, object]) -> None:
+    def _observe_saved(self, details: Mapping[str, object]) -> None:
         self.values.set("less_checkpoint_last_success_timestamp_seconds", self._clock())
         if isinstance(size := details.get("bytes"), int | float):
             self.values.set("less_checkpoint_bytes", size)
+        self._observe_checkpoint_time("save", details)
+
+    def _observe_checkpoint_time(self, operation: str, details: Mapping[str, object]) -> None:
         if isinstance(seconds := details.get("seconds"), int | float):
-            self.values.observe("less_checkpoint_seconds", seconds, operation="save")
+            self.values.observe("less_checkpoint_seconds", seconds, operation=operation)
 
     def _observe_buffer(self, report: BufferReport) -> None:
         for queue in QUEUES:

@@ -53,6 +53,15 @@ def bind_port(host: str, port: int) -> socket.socket:
     return bound
 
 
+def reachable_host(host: str) -> str:
+    """What processes of this machine call a bind by: one to any address answers to no name of its own.
+
+    Args:
+        host: as bound; an IPv6 address without brackets.
+    """
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+
+
 class HttpServer:
     """A server that runs until `stop`. Make it with `HttpServer.start`."""
 

@@ -22,6 +22,11 @@ REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 2.0)
 VERSIONS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
 SHORT_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_KNOWN = {
+    each: each
+    for each in (ENTROPY_NATS, MULTIPLIERS, ADVANTAGES, IMPORTANCE_RATIOS, SEGMENT_TOKENS, RESPONSE_TOKENS, SHARES)
+    + (REWARDS, VERSIONS, SHORT_SECONDS, SECONDS)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Histogram:
             raise ValueError(f"the bounds of a histogram must rise, got {self.bounds}")
         if len(self.counts) != len(self.bounds) + 1 or min(self.counts) < 0:
             raise ValueError(f"a histogram of {len(self.bounds)} bounds must have a count for each range, got {self}")
+        # One tuple for all that have the same: a run's history holds thousands of histograms.
+        object.__setattr__(self, "bounds", _KNOWN.get(self.bounds, self.bounds))
 
     @property
     def count(self) -> int:

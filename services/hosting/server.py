@@ -18,7 +18,7 @@ from services.control.store import open_store
 from services.hosting.direct import DirectTransport
 from services.hosting.launcher import ProcessExporter, ProcessLauncher
 from services.run_view.views import RunViews
-from services.serve_http import HttpServer, bind_port
+from services.serve_http import HttpServer, bind_port, reachable_host
 from shaping.errors import UserError
 
 STORE_FILE, AUDIT_FILE = "control.db", "audit.jsonl"
@@ -87,7 +87,7 @@ class ControlServer:
         run_token = secrets.token_urlsafe(32)
         access = _knowing(options.access, run_token)
         launcher = ProcessLauncher(
-            url="" if options.is_reached_over_ray else f"http://{options.host}:{port}",
+            url="" if options.is_reached_over_ray else f"http://{reachable_host(options.host)}:{port}",
             address=options.address,
             token=run_token,
         )

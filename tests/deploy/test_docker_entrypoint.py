@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -103,7 +103,8 @@ class Box:
         try:
             yield process
         finally:
-            if process.poll() is None:
+            # Also what it may have left behind, as that holds the pipe.
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate(timeout=SECONDS)
 

@@ -275,11 +275,13 @@ def test_checkpoints_and_restarts_are_counted_from_their_events() -> None:
     details = {"checkpoint": "step-000010", "bytes": 2048, "seconds": 1.5}
     metrics.observe(replace(make_event("checkpoint_saved"), details=details))
     metrics.observe(make_event("checkpoint_failed"))
+    metrics.observe(make_event("checkpoint_loaded", details={"checkpoint": "step-000010", "seconds": 0.5}))
     metrics.observe(make_event("worker_left_out", workers=(make_worker("shaping-0", role="shaping", state="failed"),)))
     metrics.observe(make_event("worker_restarted", workers=(make_worker("shaping-0", role="shaping", state="ready"),)))
     found = samples(metrics)
     assert found["less_checkpoint_bytes", ()] == 2048
     assert found["less_checkpoint_seconds_sum", (("operation", "save"),)] == 1.5
+    assert found["less_checkpoint_seconds_sum", (("operation", "load"),)] == 0.5
     assert found["less_checkpoint_last_success_timestamp_seconds", ()] == 1234.5
     assert found["less_checkpoint_failures_total", ()] == 1
     assert found["less_worker_restarts_total", (("role", "shaping"),)] == 1

@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from services.serve_http import HttpServer, bind_port
+from services.serve_http import HttpServer, bind_port, reachable_host
 from shaping.errors import UserError
 
 
@@ -62,3 +62,17 @@ async def test_the_signal_handlers_of_the_process_are_left_alone() -> None:
     server = await HttpServer.start(hello, bind_port("127.0.0.1", 0))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     await server.stop()
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0", ""])
+async def test_a_bind_is_reached_by_what_processes_of_this_machine_call_it(bind: str) -> None:
+    bound = bind_port(bind, 0)
+    server = await HttpServer.start(hello, bound)
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{reachable_host(bind)}:{bound.getsockname()[1]}")
+    assert (answer.text, answer.request.url.host) == ("hello", "127.0.0.1")
+    await server.stop()
+
+
+def test_an_ipv6_bind_is_called_in_brackets() -> None:
+    assert [reachable_host(each) for each in ("::", "::1")] == ["[::1]", "[::1]"]
