@@ -47,7 +47,7 @@ dashboards-check: install
 # The pages that are made from code.
 docs: install
 	$(BIN)/python -m services.recipe_reference > docs/recipes.md
-	$(BIN)/python -m services.metrics_reference > docs/metrics.md
+	$(BIN)/python -m services.metrics.reference > docs/metrics.md
 	$(BIN)/python -m services.api.openapi > docs/openapi.json
 	$(BIN)/python -m services.path_figure docs/concepts.png
 

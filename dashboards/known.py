@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dashboards.ray_metrics import FOREIGN, Foreign, Source
-from services.catalogue import Family, FamilyKind, StepMetric
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES
+from services.metrics.catalogue import Family, FamilyKind, StepMetric
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES
 
 SCRAPE_LABELS = ("job", "instance")
 INFO_LABELS = {"less_build_info": ("version",), "less_run_info": ("model", "algorithm", "shaping", "recipe_hash")}

@@ -15,8 +15,8 @@ from services.actors import HEARTBEAT
 from services.actors.learner_actor import LearnerActor
 from services.actors.rollout_actor import RolloutActor
 from services.actors.shaping_actor import ShapingActor
-from services.packing import Bundle
-from services.placement import bundles_of
+from services.placement.packing import Bundle
+from services.placement.place import bundles_of
 from services.ray_connection import check_claims
 from services.ray_ports import RayLearner, RayRollout, RayShaping, kill
 from services.recipe import Recipe

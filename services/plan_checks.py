@@ -3,8 +3,8 @@
 Knows no model and no machine; what a recipe means in figures is the business of services/plan.py.
 """
 
-from services.catalogue_entries import catalogue
 from services.evaluation.benchmarks import parse_benchmarks
+from services.metrics.entries import catalogue
 from services.plugins import check_conflicts
 from services.recipe import Recipe
 from shaping.components import Component

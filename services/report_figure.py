@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from services.catalogue_families import PHASES
 from services.figure_style import (
     BLUE,
     DPI,
@@ -29,6 +28,7 @@ from services.figure_style import (
     new_figure,
 )
 from services.history import RunHistory, RunSummary, summarise
+from services.metrics.families import PHASES
 from shaping.support import SegmentClass
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1600, 1000

@@ -36,7 +36,7 @@ class StepReport:
 
     Args:
         step: 1-based count of finished steps; also the policy version that is live when it is reported.
-        metrics: values by catalogue name (services/catalogue.py); a value that does not exist is absent.
+        metrics: values by catalogue name (services/metrics/catalogue.py); a value that does not exist is absent.
         phase_seconds: where the step's wall time went; adds up to `step_seconds`.
         groups: groups by outcome: "trained", or "dropped_<reason>".
         num_response_tokens: tokens sampled for this step's groups, dropped ones included.

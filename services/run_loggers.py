@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass
 from itertools import chain
 
-from services.catalogue_entries import catalogue
 from services.control.redaction import Redactor
-from services.field_names import FieldNames, of_evaluation
 from services.history import RunHistory
 from services.loggers.base import LoggedPoint, LoggedRun, RunLogger
+from services.metrics.entries import catalogue
+from services.metrics.field_names import FieldNames, of_evaluation
 from services.open_run import OpenRun
 from services.plugins import loaded_loggers
 from services.reports import EvaluationReport, RunReport, RunState, StepReport

@@ -59,7 +59,7 @@ def reachable_host(host: str) -> str:
     Args:
         host: as bound; an IPv6 address without brackets.
     """
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
 class HttpServer:

@@ -10,8 +10,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.limits import StreamSlots
-from services.catalogue_families import CODES, FAMILIES
-from services.metric_families import FamilyValues
+from services.metrics.families import CODES, FAMILIES
+from services.metrics.values import FamilyValues
 
 UNMATCHED = "unmatched"
 """Route of requests that were refused before one was found, and of paths that are none."""

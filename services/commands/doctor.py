@@ -29,7 +29,7 @@ def doctor(
 ) -> None:
     """Look at this machine, and try engine, verifier and learner on it; exit with 1 where something fails."""
     # The database's library is for this command alone.
-    doctor = import_module_of("services.commands", "doctor_report")
+    doctor = import_module_of("services.doctor", "report")
     wanted = doctor.Wanted(
         runs=runs, store=store, address=address, url=url, model=model, has_self_test=self_test, is_full=full
     )

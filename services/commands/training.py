@@ -14,10 +14,10 @@ from services.addresses import LOCAL_ADDRESS
 from services.commands.options import Address, AsJson, Overrides, RecipePath, Runs, parse_overrides
 from services.commands.reach import directory_of, is_going_on
 from services.commands.steer import resume_over_api
-from services.described_cluster import read_cluster
 from services.hosting.supervisor import supervised
-from services.placement import place
-from services.placement_text import placement_text
+from services.placement.described_cluster import read_cluster
+from services.placement.place import place
+from services.placement.text import placement_text
 from services.plan import make_plan
 from services.plan_text import plan_text
 from services.recipe import load_recipe

@@ -35,7 +35,7 @@ from services.control.redaction import Redactor
 from services.control.run import RunControl
 from services.control.starting import Created, RunStarter
 from services.control.storage import Storage
-from services.metrics import CombinedMetrics, RunMetrics
+from services.metrics.run_metrics import CombinedMetrics, RunMetrics
 from services.reports import ControlReport, Intent, RunDescription, RunReport
 from services.run_dir import CHECKPOINTS_DIR
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from services.catalogue_entries import catalogue
 from services.control.draft import RunFacts
 from services.control.machine import OperationKind
 from services.control.records import Operation, OperationState
-from services.metrics import RunMetrics
+from services.metrics.entries import catalogue
+from services.metrics.run_metrics import RunMetrics
 from services.reports import (
     BufferReport,
     ControlReport,

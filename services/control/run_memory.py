@@ -16,7 +16,7 @@ from services.control.machine import OperationKind, RunLife, allowed_actions
 from services.control.records import Change, ConfigGeneration, LoggedEvent, Operation, OperationState, RunRecord
 from services.control.run_counts import RunCounts
 from services.control.storage import Storage
-from services.metrics import RunMetrics
+from services.metrics.run_metrics import RunMetrics
 from services.reports import (
     BufferReport,
     EvaluationReport,

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.field_names import EVALUATION_STEP_NAME, STEP_NAME
 from services.loggers.base import LoggedPoint, LoggedRun
+from services.metrics.field_names import EVALUATION_STEP_NAME, STEP_NAME
 from shaping.components import import_module_of
 from shaping.secret_references import resolve_references
 from shaping.signals import Signal

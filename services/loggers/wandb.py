@@ -8,8 +8,8 @@ code, command line or environment. The key is WANDB_API_KEY's or `wandb login`'s
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from services.field_names import EVALUATION_STEP_NAME, STEP_NAME
 from services.loggers.base import LoggedPoint, LoggedRun
+from services.metrics.field_names import EVALUATION_STEP_NAME, STEP_NAME
 from services.wandb_files import highest_values
 from shaping.components import import_module_of
 from shaping.errors import UserError

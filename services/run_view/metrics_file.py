@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from services.catalogue_entries import catalogue
 from services.control.machine import Happening
+from services.metrics.entries import catalogue
 from services.run_dir import METRICS_FILE
 from services.run_view.columns import Columns, Floats, join
 from services.run_view.confined import ConfinedFolder

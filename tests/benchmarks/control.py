@@ -24,7 +24,6 @@ import numpy as np
 from services.api.access import Access
 from services.api.app import create_app
 from services.api.limits import Limits
-from services.catalogue_entries import catalogue
 from services.collector import collected_rarely
 from services.control.calls import PauseRequest
 from services.control.intake import REWARD_METRIC
@@ -32,6 +31,7 @@ from services.control.plane import ControlPlane
 from services.control.reconciler import Reconciler
 from services.control.records import Caller
 from services.control.store import open_store
+from services.metrics.entries import catalogue
 from services.reports import BufferReport, RunDescription, RunEvent, RunState, StepReport, WorkerReport
 from services.serve_http import HttpServer, bind_port
 from tests.benchmarks.report import Report, Row, make_parser, write_report

@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 from prometheus_client import generate_latest
 
-from services.catalogue import MetricKind
-from services.catalogue_entries import catalogue
-from services.catalogue_families import QUEUES
 from services.hosting.wire import dump_reports, load_reports
-from services.metrics import RunMetrics
+from services.metrics.catalogue import MetricKind
+from services.metrics.entries import catalogue
+from services.metrics.families import QUEUES
+from services.metrics.run_metrics import RunMetrics
 from services.report_lines import report_line
 from services.reports import BufferReport, EvaluationReport, RunDescription, StepReport, WorkerStatus
 from shaping.histograms import ADVANTAGES, ENTROPY_NATS, MULTIPLIERS, Histogram

@@ -2,8 +2,8 @@
 
 from prometheus_client import generate_latest
 
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES
 from tests.benchmarks import exposition
 
 

@@ -18,10 +18,10 @@ from run_builders import make_run
 from learner.config import CorrectionConfig, KLConfig, LearnerConfig
 from learner.device_use import utilization_metrics
 from learner.torch_learner import torch_learner
-from services.catalogue import MetricKind
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES, IDLE_CAUSES
 from services.idle_time import IdleCause
+from services.metrics.catalogue import MetricKind
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES, IDLE_CAUSES
 from services.sync_phases import SyncPhase
 from services.weight_sync import SyncResult
 from shaping.components import ComponentSpec, kinds, load

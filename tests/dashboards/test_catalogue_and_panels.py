@@ -11,8 +11,8 @@ from dashboards.promql import run_samples
 from dashboards.queries import read
 from dashboards.ray_metrics import FOREIGN
 from dashboards.reading import targets
-from services.catalogue_entries import OUTSIDE, catalogue
-from services.metrics import RunMetrics
+from services.metrics.entries import OUTSIDE, catalogue
+from services.metrics.run_metrics import RunMetrics
 from services.reports import RunDescription
 from shaping.support import SegmentClass
 

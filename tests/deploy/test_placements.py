@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from stack_run import ROOT
 
-from services.described_cluster import read_cluster
-from services.placement import Placement, place
+from services.placement.described_cluster import read_cluster
+from services.placement.place import Placement, place
 from services.plan import make_plan
 from services.recipe import Recipe, load_recipe
 

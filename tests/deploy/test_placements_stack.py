@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from stack_run import ROOT
 
-from services.described_cluster import read_cluster
-from services.packing import Bundle, pack
-from services.placement import bundles_of
+from services.placement.described_cluster import read_cluster
+from services.placement.packing import Bundle, pack
+from services.placement.place import bundles_of
 from services.recipe import load_recipe
 
 WORKER = ROOT / "tests" / "support" / "placement_worker.py"

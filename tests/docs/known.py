@@ -13,13 +13,13 @@ from typing import Any
 
 import typer
 
-from services.catalogue import PREFIX
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES
 from services.cli import NO_COLOR, make_app
 from services.commands.options import parse_overrides
 from services.control.calls import OnTimeout
 from services.live.rows import ROWS
+from services.metrics.catalogue import PREFIX
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES
 from services.recipe import Recipe, load_recipe
 from services.reports import PauseMode, ReleaseLevel, RunState
 from shaping.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 
 from rollout.config import EngineConfig
 from rollout.vllm_env import worker_environment
-from services.commands.tiny_run import write_tiny_run
+from services.doctor.tiny_run import write_tiny_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """

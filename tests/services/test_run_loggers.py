@@ -8,8 +8,8 @@ from logger_builders import KeptLogger, step_point
 from recipe_builders import make_recipe, write_recipe
 from report_builders import make_evaluation, make_event, make_step
 
-from services.catalogue_entries import catalogue
-from services.field_names import FieldNames
+from services.metrics.entries import catalogue
+from services.metrics.field_names import FieldNames
 from services.plugins import LOGGERS, check_loggers, loaded_loggers
 from services.reports import RunState
 from services.run_loggers import BackgroundLogger, RunLoggers

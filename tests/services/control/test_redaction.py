@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from recipe_builders import make_recipe
 from report_builders import make_step
 
-from services.catalogue_entries import catalogue
 from services.control.redaction import REDACTED, Redactor, names_a_secret, names_a_secret_variable
+from services.metrics.entries import catalogue
 from services.recipe_reference import reference
 
 SECRET = 'p"4$s w/ö\\rd'

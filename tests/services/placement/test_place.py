@@ -9,9 +9,9 @@ import pytest
 from recipe_builders import make_recipe, write_recipe
 
 from services.cli import main
-from services.packing import Node
-from services.placement import Placement, bundles_of, place
-from services.placement_text import placement_text
+from services.placement.packing import Node
+from services.placement.place import Placement, bundles_of, place
+from services.placement.text import placement_text
 from services.plan import make_plan
 from shaping.errors import RecipeError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.addresses import HOUSE_ADDRESS, LOCAL_ADDRESS
-from services.commands.doctor_checks import Finding, Level
+from services.doctor.checks import Finding, Level
 from services.run_dir import METRICS_FILE, SUMMARY_FILE
 from shaping.components import import_module_of
 from shaping.groups import VerdictStatus
@@ -40,7 +40,7 @@ def examine_parts(*, full: bool, has_torch: bool, device: str) -> Iterator[Findi
         return
     with tempfile.TemporaryDirectory(prefix="lessrl-doctor-") as name:
         folder, seconds = Path(name), FULL_SECONDS if full else SECONDS
-        recipe = import_module_of("services.commands", "tiny_run").write_tiny_run(folder, full=full, device=device)
+        recipe = import_module_of("services.doctor", "tiny_run").write_tiny_run(folder, full=full, device=device)
         address = LOCAL_ADDRESS if full else HOUSE_ADDRESS
         words = ["train", str(recipe), "--address", address, "--run-dir", str(folder / "run")]
         began = time.monotonic()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from stack_run import ROOT
 
-from services.commands.doctor_checks import Finding, Level
-from services.commands.doctor_self_test import examine_parts, judge_parts
+from services.doctor.checks import Finding, Level
+from services.doctor.self_test import examine_parts, judge_parts
 
 ROLES = ("rollout", "shaping", "learner")
 

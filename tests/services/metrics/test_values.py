@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.catalogue import Family, FamilyKind
-from services.metric_families import FamilyValues
+from services.metrics.catalogue import Family, FamilyKind
+from services.metrics.values import FamilyValues
 from shaping.histograms import Histogram
 
 COLOURS = {"colour": ("red", "blue")}

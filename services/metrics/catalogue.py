@@ -1,4 +1,4 @@
-"""What a metric is, and how one is found by the name that a report uses. The entries are in catalogue_entries.py.
+"""What a metric is, and how one is found by the name that a report uses. The entries are in entries.py.
 
 A StepMetric is a name of `StepReport.metrics` or `.histograms`, `area_thing_unit`, and from it follows the Prometheus
 family that it is exported as. A name may hold one placeholder, `segments_{segment_class}_tokens`, that becomes a label

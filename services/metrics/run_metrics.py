@@ -13,8 +13,8 @@ from itertools import product
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
-from services.catalogue import Catalogue, Entry, FamilyKind
-from services.catalogue_families import (
+from services.metrics.catalogue import Catalogue, Entry, FamilyKind
+from services.metrics.families import (
     BOUNDED_QUEUES,
     EVALUATION_SCORES,
     FAMILIES,
@@ -24,7 +24,7 @@ from services.catalogue_families import (
     ROLES,
     WORKER_STATES,
 )
-from services.metric_families import FamilyValues
+from services.metrics.values import FamilyValues
 from services.reports import (
     BufferReport,
     EvaluationReport,

@@ -25,7 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.client.endpoint import Endpoint, find_endpoint
 from services.client.errors import EXIT_FAILED, EXIT_OK, CommandFailed, Refused
 from services.client.http import ControlClient
-from services.commands.doctor_checks import (
+from services.commands.screen import print_json, safe
+from services.commands.service import DISTRIBUTIONS, installed
+from services.control.records import StoreError
+from services.control.store.postgres import open_postgres
+from services.control.store.sqlite import wal_trouble
+from services.doctor.checks import (
     CPU_BUILD,
     PORTS,
     Finding,
@@ -44,14 +49,9 @@ from services.commands.doctor_checks import (
     judge_versions,
     worst,
 )
-from services.commands.doctor_machine import ports_in_use, read_cpu, read_gpus
-from services.commands.doctor_model import examine_model
-from services.commands.doctor_self_test import examine_parts
-from services.commands.screen import print_json, safe
-from services.commands.service import DISTRIBUTIONS, installed
-from services.control.records import StoreError
-from services.control.store.postgres import open_postgres
-from services.control.store.sqlite import wal_trouble
+from services.doctor.machine import ports_in_use, read_cpu, read_gpus
+from services.doctor.model import examine_model
+from services.doctor.self_test import examine_parts
 from shaping.errors import UserError
 
 SHM = Path("/dev/shm")
@@ -205,7 +205,7 @@ def _ray(address: str) -> Finding:
     if trouble := _silence_at(address):
         advice = "start one with `ray start --head`, or name another with --address or RAY_ADDRESS"
         return Finding(name=name, level=Level.FAIL, found=f"{address}: {trouble}", advice=advice)
-    command = [sys.executable, "-m", "services.commands.ray_probe", address]
+    command = [sys.executable, "-m", "services.doctor.ray_probe", address]
     try:
         probed = subprocess.run(command, capture_output=True, text=True, timeout=RAY_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from services.catalogue import Family, FamilyKind
+from services.metrics.catalogue import Family, FamilyKind
 from shaping.histograms import Histogram
 
 Labels = tuple[str, ...]

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.packing import SLACK, Bundle, Node, pack
+from services.placement.packing import SLACK, Bundle, Node, pack
 
 QUARTERS = st.integers(0, 40).map(lambda number: number / 4)
 

@@ -8,10 +8,10 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from report_builders import make_description, make_evaluation, make_event, make_step, make_worker
 
-from services.catalogue import FamilyKind, MetricKind
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES, QUEUES
-from services.metrics import RunMetrics
+from services.metrics.catalogue import FamilyKind, MetricKind
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES, QUEUES
+from services.metrics.run_metrics import RunMetrics
 from services.reports import BufferReport, PauseMode, RunState, WorkerStatus
 from shaping.histograms import Histogram
 

@@ -10,7 +10,7 @@ its actor and of its rollout correction.
 import math
 from collections.abc import Mapping
 
-from services.catalogue import Catalogue
+from services.metrics.catalogue import Catalogue
 from services.reports import EvaluationReport, StepReport
 from shaping.histograms import Histogram
 

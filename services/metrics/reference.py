@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Iterable, Mapping
 
-from services.catalogue import Family, FamilyKind, MetricKind, StepMetric
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES
+from services.metrics.catalogue import Family, FamilyKind, MetricKind, StepMetric
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES
 
 HEAD = """\
 # Every metric
 
-Made by `python -m services.metrics_reference > docs/metrics.md`; a test compares. What to look at first, and what good
+Made by `python -m services.metrics.reference > docs/metrics.md`; a test compares. What to look at first, and what good
 looks like, is in the dashboards and in the [runbook](runbook.md); the names in TensorBoard, Weights & Biases and MLflow
 are in [logging.md](logging.md).
 

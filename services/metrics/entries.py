@@ -1,9 +1,9 @@
 """The metric catalogue: every number of a step, once, with its meaning. A metric exists in code and here, or nowhere.
 
-What Prometheus is told beside a step's numbers is in catalogue_families.py.
+What Prometheus is told beside a step's numbers is in families.py.
 """
 
-from services.catalogue import Catalogue, MetricKind, StepMetric
+from services.metrics.catalogue import Catalogue, MetricKind, StepMetric
 from services.sync_phases import SyncPhase
 from shaping import histograms
 from shaping.groups import DropReason, VerdictStatus

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from services.placement import MemoryUse, NodeUse, Placement
+from services.placement.place import MemoryUse, NodeUse, Placement
 from services.plan_text import bytes_text, rows_text
 
 

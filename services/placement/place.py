@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.packing import SLACK, Bundle, Node, pack
+from services.placement.packing import SLACK, Bundle, Node, pack
 from services.plan import ADAM_STATE_BYTES, ModelFacts, RunPlan, model_facts
 from services.recipe import Recipe
 from services.recipe_sections import Resources

@@ -1,6 +1,6 @@
 """The rest of the metric catalogue: Prometheus families that are fed by events, states, levels and requests."""
 
-from services.catalogue import Family, FamilyKind
+from services.metrics.catalogue import Family, FamilyKind
 from services.reports import PauseMode, RunState
 from shaping import histograms
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.described_cluster import GIB, read_cluster
+from services.placement.described_cluster import GIB, read_cluster
 from shaping.errors import UserError
 
 

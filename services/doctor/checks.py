@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.commands.doctor_machine import Gpu
+from services.doctor.machine import Gpu
 
 GIB = 2**30
 MIN_SHM_BYTES, GOOD_SHM_BYTES = GIB // 4, 2 * GIB

@@ -5,9 +5,9 @@ import math
 import pytest
 from report_builders import make_evaluation, make_step
 
-from services.catalogue_entries import catalogue
-from services.catalogue_families import PHASES
-from services.field_names import FIELD_NAMES, FieldNames, of_evaluation, of_phase
+from services.metrics.entries import catalogue
+from services.metrics.families import PHASES
+from services.metrics.field_names import FIELD_NAMES, FieldNames, of_evaluation, of_phase
 from shaping.histograms import Histogram
 
 

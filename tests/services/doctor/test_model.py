@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.commands.doctor_checks import Finding, Level
-from services.commands.doctor_model import examine_model
-from services.commands.tiny_run import write_tiny_run
+from services.doctor.checks import Finding, Level
+from services.doctor.model import examine_model
+from services.doctor.tiny_run import write_tiny_run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.packing import Node
+from services.placement.packing import Node
 from services.recipe import read_yaml
 from shaping.errors import UserError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rollout.model_tensors import model_shapes
-from services.commands.doctor_checks import GIB, Finding, Level
+from services.doctor.checks import GIB, Finding, Level
 from services.plan import make_plan
 from services.plugins import check_loggers
 from services.recipe import Recipe, load_recipe

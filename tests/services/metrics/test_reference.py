@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from services.catalogue_entries import catalogue
-from services.catalogue_families import FAMILIES
-from services.metrics_reference import reference
+from services.metrics.entries import catalogue
+from services.metrics.families import FAMILIES
+from services.metrics.reference import reference
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 
 
 def rows(text: str) -> list[list[str]]:
@@ -16,7 +16,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_committed_page_is_what_the_catalogue_makes() -> None:
-    advice = "the catalogue has changed: python -m services.metrics_reference > docs/metrics.md"
+    advice = "the catalogue has changed: python -m services.metrics.reference > docs/metrics.md"
     assert PAGE.read_text() == reference(), advice
 
 

@@ -11,7 +11,7 @@ from ray_cluster import ray_cluster
 from stack_run import ROOT
 
 from services.cli import main
-from services.commands.doctor_checks import (
+from services.doctor.checks import (
     GIB,
     Finding,
     Level,
@@ -29,7 +29,7 @@ from services.commands.doctor_checks import (
     judge_versions,
     worst,
 )
-from services.commands.doctor_machine import Gpu, cpu_flags, parse_gpus, ports_in_use
+from services.doctor.machine import Gpu, cpu_flags, parse_gpus, ports_in_use
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What `lessrl doctor` looks at, and what it makes of it."""

@@ -1,0 +1,1 @@
+"""Which node of a described cluster holds which actor of a run."""
