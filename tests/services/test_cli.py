@@ -132,7 +132,7 @@ def test_labels_are_words_as_they_stand() -> None:
 
 # -- the whole command
 
-NOUNS = {"checkpoints", "config", "data", "eval", "groups", "workers"}
+NOUNS = {"checkpoints", "dashboards", "config", "data", "eval", "groups", "workers"}
 COMMANDS = {
     *("train", "resume", "submit", "plan", "simulate", "list", "status", "top", "wait", "logs", "events", "pause"),
     *("cancel", "export", "replay", "evaluate", "compare", "explain", "serve", "shutdown", "doctor", "version"),
