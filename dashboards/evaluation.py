@@ -9,10 +9,10 @@ from dashboards.promql import level
 _LABELS = ("benchmark", "k")
 
 
-def _benchmark(score: str, title: str, meaning: str) -> Panel:
+def _benchmark(score: str, title: str, meaning: str, *, good: str = "it rises, by more than the noise") -> Panel:
     return lines(
         title,
-        f"{meaning} Good: it changes by more than the noise between evaluations. Absent without evaluation.benchmarks.",
+        f"{meaning} Good: {good}. Absent without evaluation.benchmarks.",
         Unit.RATIO,
         Query(level(f"less_evaluation_{score}_at_k_ratio", *_LABELS), "{{run_id}} {{benchmark}} @{{k}}"),
         width=12,
@@ -108,7 +108,8 @@ _BENCHMARKS = Section(
         _benchmark(
             "std",
             "std@k",
-            "Standard deviation of a problem's right and wrong answers; here lower is better. Absent with one answer.",
+            "Standard deviation of a problem's right and wrong answers. Absent with one answer.",
+            good="it falls while mean@k rises",
         ),
     ),
 )

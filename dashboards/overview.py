@@ -25,6 +25,12 @@ _ABOUT = (
     f" topk by (run_id) (1, max by (run_id, version) ({run_samples('less_build_info')}))"
 )
 
+# Prometheus may have alerts of others. Those on a run have its id; these two are on what runs stand on.
+_ALERTS = (
+    f"{run_samples('ALERTS', alertstate='firing')}"
+    f" or {service_samples('ALERTS', alertname='~ControlPlaneDown|GPUMemoryHigh', alertstate='firing')}"
+)
+
 _RUNS = Section(
     "Runs",
     (
@@ -91,8 +97,9 @@ _RUNS = Section(
         ),
         Panel(
             title="Alerts",
-            description="Alerts that fire now, see docs/runbook.md. Good: 0. Also 0 where Prometheus has no rules.",
-            queries=(Query(f"sum({service_samples('ALERTS', alertstate='firing')}) or vector(0)", "alerts"),),
+            description="Alerts on these runs, their control planes and GPUs that fire now, see docs/runbook.md. "
+            "Good: 0. Also 0 where Prometheus has no rules.",
+            queries=(Query(f"sum({_ALERTS}) or vector(0)", "alerts"),),
             unit=Unit.NUMBER,
             kind=Kind.STAT,
             limits=good_below(1),
@@ -200,8 +207,8 @@ _SPEED = Section(
         ),
         lines(
             "Groups under way",
-            "Groups admitted and not yet shaped. Good: above 0 while the run is running; "
-            "at its limit for long, the learner is the slower half.",
+            "Groups admitted and not yet shaped. Good: above 0, but for the learner's steps in a synchronous run; "
+            "at 0 most of the time, the learner is the slower half.",
             Unit.COUNT,
             per_run(level("less_rollout_inflight_groups")),
             axis="groups",

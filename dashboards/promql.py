@@ -7,6 +7,8 @@ Between two steps there is no point, and the panel's line goes across. Nor has a
 0, which keeps NaN out.
 """
 
+from collections.abc import Mapping
+
 WINDOW = "$__rate_interval"
 STEPS = "less_step_seconds_count"
 STEP_SECONDS = "less_step_seconds_sum"
@@ -14,11 +16,7 @@ STEP_SECONDS = "less_step_seconds_sum"
 
 def run_samples(name: str, **labels: str) -> str:
     """The samples of the chosen runs. A label's value is matched as it is, or with a leading ~ as a pattern."""
-    matchers = ['job=~"$job"', 'run_id=~"$run_id"']
-    matchers += [
-        f'{label}=~"{value[1:]}"' if value[:1] == "~" else f'{label}="{value}"' for label, value in labels.items()
-    ]
-    return f"{name}{{{', '.join(matchers)}}}"
+    return _samples(name, 'job=~"$job"', 'run_id=~"$run_id"', labels=labels)
 
 
 def level(name: str, *by: str, **labels: str) -> str:
@@ -96,14 +94,19 @@ def spread(name: str, **labels: str) -> str:
 
 def service_samples(name: str, **labels: str) -> str:
     """The samples of a control plane, which belong to no run."""
-    matchers = ['job=~"$job"', *(f'{label}="{value}"' for label, value in labels.items())]
-    return f"{name}{{{', '.join(matchers)}}}"
+    return _samples(name, 'job=~"$job"', labels=labels)
 
 
 def ray_samples(name: str, **labels: str) -> str:
     """The samples of Ray, or of vLLM through Ray, which know no run."""
-    matchers = ['job=~"$ray_job"', *(f'{label}="{value}"' for label, value in labels.items())]
-    return f"{name}{{{', '.join(matchers)}}}"
+    return _samples(name, 'job=~"$ray_job"', labels=labels)
+
+
+def _samples(name: str, *matchers: str, labels: Mapping[str, str]) -> str:
+    wanted = (
+        f'{label}=~"{value[1:]}"' if value[:1] == "~" else f'{label}="{value}"' for label, value in labels.items()
+    )
+    return f"{name}{{{', '.join((*matchers, *wanted))}}}"
 
 
 def _labels(by: tuple[str, ...]) -> str:

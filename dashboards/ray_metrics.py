@@ -68,6 +68,6 @@ FOREIGN = (
     Foreign("ray_vllm_e2e_request_latency_seconds", Source.VLLM, _ENGINE, is_histogram=True),
     Foreign("ray_vllm_request_queue_time_seconds", Source.VLLM, _ENGINE, is_histogram=True),
     Foreign("ray_vllm_request_time_per_output_token_seconds", Source.VLLM, _ENGINE, is_histogram=True),
-    Foreign("ALERTS", Source.PROMETHEUS, ("alertname", "alertstate", "severity")),
+    Foreign("ALERTS", Source.PROMETHEUS, ("alertname", "alertstate", "severity", "run_id")),
 )
 """Every foreign metric that a panel may ask for."""

@@ -13,7 +13,7 @@ _VERDICTS = {
 }
 _CAUSES = {"weights": BLUE, "back_pressure": ORANGE, "pause": PURPLE, "no_work": GREY}
 _COMPONENTS = {"learner": GREEN, "rollout_min": ORANGE, "rollout_max": BLUE}
-_MISSING = "~timed_out|crashed|too_long"
+_MISSING = "~timed_out|crashed"
 
 _THROUGHPUT = Section(
     "Throughput",
@@ -60,8 +60,8 @@ _THROUGHPUT = Section(
         ),
         lines(
             "How full each place is",
-            "Groups / what may be there at most. Good: in_flight near 1, the workers are used; buffered at 1 for long "
-            "means that the learner is the slower half (QueueFull).",
+            "Groups / what may be there at most. Good: in_flight near 1, the workers are used. in_flight at 0 and "
+            "buffered at s / (s + 1) for run.max_staleness s: the learner is the slower half (QueueFull).",
             Unit.RATIO,
             per_run_and(
                 "queue",
@@ -208,15 +208,15 @@ _REWARDS = Section(
         ),
         mixture(
             "Verdicts",
-            "Rollouts by what the verifier said. timed_out, crashed and too_long are no verdict: left out, never "
-            "scored 0. Good: correct grows; unparsable falls to 0 in the first steps.",
+            "Rollouts by what the verifier said. timed_out and crashed are no verdict: left out, never scored 0. "
+            "Good: correct grows; unparsable falls to 0 in the first steps.",
             "less_verdict_rollouts_total",
             "status",
             _VERDICTS,
         ),
         lines(
             "Rollouts without a verdict",
-            "timed_out, crashed or too_long / all rollouts. Good: below 0.01 (RewardTimeouts).",
+            "timed_out or crashed / all rollouts. Good: below 0.01 (RewardTimeouts).",
             Unit.RATIO,
             per_run(part("less_verdict_rollouts_total", status=_MISSING)),
             limits=good_below(0.01),

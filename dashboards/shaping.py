@@ -207,8 +207,9 @@ _MULTIPLIER = Section(
         lines(
             "Mean multiplier by class",
             "Mean factor of a token's advantage, all shapers together, by the class of its segment; from exact sums. "
-            "Good with LESS: shared 0; correct-only and incorrect-only k/N, for k of the class's N rollouts that have "
-            "the segment; unique 1/N; outside between 1/N and 1, as forks keep all and stray low tokens 1/N.",
+            "Good with LESS: shared 0; correct-only and incorrect-only near k/N, for k of the class's N rollouts that "
+            "have the segment; unique near 1/N (a part that another segment covers too is judged by that one, 0 if it "
+            "is shared); outside between 1/N and 1, as forks keep all and stray low tokens 1/N.",
             Unit.NUMBER,
             per_run_and(_CLASS, mean("less_shaping_multiplier", _CLASS)),
             colours=TOKENS,
@@ -217,7 +218,7 @@ _MULTIPLIER = Section(
         density(
             "Multipliers in correct-only segments",
             "Where the multipliers of their tokens lie. Good with LESS: spread from 1/N to 1, towards 1 where correct "
-            "rollouts agree. `lessrl explain` shows single tokens.",
+            "rollouts agree; few at 0, parts that a shared segment covers too. `lessrl explain` shows single tokens.",
             Unit.NUMBER,
             "less_shaping_multiplier",
             segment_class="correct_only",
@@ -233,8 +234,8 @@ _MULTIPLIER = Section(
         lines(
             "Tokens by LESS multiplier",
             "Tokens by their multiplier: 0, 1/N of the N rollouts of the class (single), between, or 1 (full). "
-            "Good: full is what the cut leaves above it, 0.2; zero below 0.5, else the group's rollouts are nearly the "
-            "same text. Absent without LESS.",
+            "Good: full is what the cut leaves above it, 0.2, and more where all N have a segment; zero below 0.5, "
+            "else the group's rollouts are nearly the same text. Absent without LESS.",
             Unit.RATIO,
             per_run_and("multiplier", level("less_tokens_ratio", "multiplier")),
             colours=_MULTIPLIERS,
@@ -243,7 +244,7 @@ _MULTIPLIER = Section(
         ),
         share_lines(
             "Direction of shaping",
-            "Tokens whose advantage shaping raised, lowered or left / response tokens. Good with LESS: about 0.2 is "
+            "Tokens whose advantage shaping raised, lowered or left / response tokens. Good with LESS: 0.2 or more is "
             "unchanged, and none is raised.",
             "less_shaping_scaled_tokens_total",
             "direction",

@@ -11,8 +11,10 @@ from services.pauses import Pauses
 from services.reports import BufferReport, ControlReport
 from services.workers import Workers
 
-TOTALS_EVERY = 10
-"""Looks after which totals are told where nothing else has changed: seconds rise all the time."""
+TOTALS_EVERY = 2
+"""Looks after which totals that rose are told where nothing else has changed. A scrape that saw many seconds at once
+would show more idle workers than there are.
+"""
 
 
 class CountTeller:
@@ -38,17 +40,24 @@ class CountTeller:
     async def tell(self, seconds: float) -> None:
         """Every so many seconds, until it is cancelled."""
         told: list[ControlReport] = []
+        last: ControlReport | None = None
         num_quiet = 0
         while True:
             await asyncio.sleep(seconds)
             standing = self.standing()
             num_quiet += 1
             for each in standing:
-                is_late = isinstance(each, BufferReport) and num_quiet >= TOTALS_EVERY
+                is_late = isinstance(each, BufferReport) and num_quiet >= TOTALS_EVERY and each != last
                 if is_late or _without_totals(each) not in told:
                     await self._report(each)
-                    num_quiet = 0 if isinstance(each, BufferReport) else num_quiet
+                    if isinstance(each, BufferReport):
+                        last, num_quiet = each, 0
             told = [_without_totals(each) for each in standing]
+
+    async def tell_last(self) -> None:
+        """What came after the last look: the loops have ended."""
+        counts, *_ = self.standing()
+        await self._report(counts)
 
     def standing(self) -> list[ControlReport]:
         """The run as it is now; with a pause under way how far that is."""

@@ -270,6 +270,9 @@ class Orchestrator:
                     each.cancel()
         except BaseExceptionGroup as failures:
             raise first_cause(failures) from failures
+        finally:
+            if self._config.tell_seconds:
+                await self._counts.tell_last()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         loops = [self._gate.follow(), self._hold.follow(), self._pauses.tell_phases(), self._tasks.see_through()]

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -41,6 +42,7 @@ class BackgroundLogger:
         open_logger: called on the thread.
         past: what earlier processes of the run reported, given to the logger before all else.
         tell: says one line to the user; called on either thread.
+        mask: takes secrets out of what a library says as it fails.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class BackgroundLogger:
         *,
         past: Iterable[LoggedPoint] = (),
         max_waiting: int = MAX_WAITING_POINTS,
+        mask: Callable[[str], str] = str,
     ) -> None:
         self._kind = kind
         self._open_logger = open_logger
         self._past = past
         self._tell = tell
+        self._mask = mask
         self._points: queue.Queue[LoggedPoint | None] = queue.Queue(max_waiting)
         self._outcome = INTERRUPTED
         self._num_left_out = 0
@@ -97,10 +101,11 @@ class BackgroundLogger:
             opened.close(self._outcome)
         except Exception as error:
             # The border of a library: whatever it fails of, the run goes on.
-            logger.exception("the logger %s failed", self._kind)
+            # A library names the address that it was given, with its password.
+            logger.warning("the logger %s failed\n%s", self._kind, self._mask(traceback.format_exc()))
             self._tell(
-                f"the logger {self._kind} failed and logs no more, the run goes on: {_one_line(error)}; metrics.jsonl "
-                "has everything (run.loggers)"
+                f"the logger {self._kind} failed and logs no more, the run goes on: {self._mask(_one_line(error))}; "
+                "metrics.jsonl has everything (run.loggers)"
             )
             for _ in coming:
                 pass
@@ -141,14 +146,16 @@ async def open_loggers(run: OpenRun) -> AsyncIterator[RunLoggers]:
     Raises:
         RecipeError: see `named_loggers`.
     """
-    logged, names = _logged_run(run), FieldNames(catalogue())
+    redactor = Redactor.from_environment(os.environ)
+    redactor.learn_from_recipe(run.description.recipe)
+    logged, names = _logged_run(run, redactor), FieldNames(catalogue())
 
     def opened(component: Component) -> BackgroundLogger:
         def build() -> RunLogger:
             built: RunLogger = component.build(run=logged)
             return built
 
-        return BackgroundLogger(component.kind, build, _say, past=_past(run.history, names))
+        return BackgroundLogger(component.kind, build, _say, past=_past(run.history, names), mask=redactor.text)
 
     loggers = tuple(map(opened, loaded_loggers(run.recipe).values()))
     found = RunLoggers(loggers=loggers, names=names, clock=time.time)
@@ -178,10 +185,8 @@ def _point(report: StepReport | EvaluationReport, names: FieldNames, at: float) 
     )
 
 
-def _logged_run(run: OpenRun) -> LoggedRun:
+def _logged_run(run: OpenRun, redactor: Redactor) -> LoggedRun:
     description = run.description
-    redactor = Redactor.from_environment(os.environ)
-    redactor.learn_from_recipe(description.recipe)
     return LoggedRun(
         run_id=description.run_id,
         name=description.name,

@@ -73,6 +73,8 @@ def report_step(
     trained = 0 if result.skipped else len(batch.items)
     groups = {"trained": trained, "skipped": len(batch.items) - trained}
     groups.update({f"dropped_{reason.value}": batch.dropped[reason] for reason in DropReason})
+    # Its groups do not know that the learner skipped the step.
+    values["groups_trained_count"] = float(trained)
     values["groups_attempts_count"] = float(batch.num_attempts)
     if batch.keep_share is not None:
         values["groups_keep_share"] = batch.keep_share

@@ -15,6 +15,8 @@ from services.metrics.values import FamilyValues
 
 UNMATCHED = "unmatched"
 """Route of requests that were refused before one was found, and of paths that are none."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Any other word is counted as "any"."""
 
 
 class RequestMetrics(Collector):
@@ -82,12 +84,9 @@ class RequestCounter:
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", UNMATCHED)
-                self._metrics.count(_method(scope, route), route, message["status"], self._clock() - began)
+                # A closed set: a stranger may send any word, to a path that there is, too.
+                method = scope["method"] if route != UNMATCHED and scope["method"] in METHODS else "any"
+                self._metrics.count(method, route, message["status"], self._clock() - began)
             await send(message)
 
         await self._app(scope, receive, counting)
-
-
-def _method(scope: Scope, route: str) -> str:
-    """A closed set: a stranger may send any word."""
-    return scope["method"] if route != UNMATCHED else "any"

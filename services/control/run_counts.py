@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from services.control.draft import RunFacts
-from services.control.machine import OperationKind
+from services.control.machine import Happening, OperationKind
 from services.control.records import Operation, OperationState
 from services.metrics.entries import catalogue
 from services.metrics.run_metrics import RunMetrics
@@ -13,7 +13,8 @@ from services.reports import (
     EvaluationReport,
     OperationReport,
     PauseMode,
-    RunReport,
+    ReleaseLevel,
+    RunEvent,
     RunState,
     StepReport,
     WorkerReport,
@@ -41,21 +42,25 @@ class RunCounts:
         # Of the run's process; None until it tells them, where it began before this control plane.
         self._totals: Mapping[str, float] | None = {}
 
-    def recall(self, facts: RunFacts, reports: Sequence[RunReport], *, is_new_process: bool) -> None:
-        """Count these reports, and nothing that was counted before.
+    def recall(self, facts: RunFacts, reports: Sequence[ControlReport], *, is_new_process: bool) -> None:
+        """Begin anew with these reports. What was counted before stays counted, also where it is to be done again.
 
         Args:
             is_new_process: the run's process begins now, or has yet to.
         """
-        record = facts.record
+        record, before = facts.record, self.metrics
         self._totals = {} if is_new_process else None
         self.metrics = RunMetrics(record.description, catalogue=catalogue(), version=self._version, clock=self._clock)
         self.metrics.observe_state(record.life.state)
         self._last_step, self._last_evaluation = 0, -1
         self._paused_to = self._clock() if record.life.state is RunState.PAUSED else None
-        self.observe(reports)
+        # Events of an earlier attempt were counted when they came, by this control plane or by the one before it.
+        self.observe([each for each in reports if record.attempt == 1 or not isinstance(each, RunEvent)])
         if record.last_step_at is not None:
             self.metrics.set_step_time(record.last_step_at)
+        self.metrics.set_checkpoint(record.checkpoint)
+        if before is not None:
+            self.metrics.values.stay_above(before.values)
 
     def observe(self, reports: Sequence[ControlReport]) -> None:
         """Count reports; a step and an evaluation that are said again are not counted again."""
@@ -73,6 +78,20 @@ class RunCounts:
                 self.metrics.observe(report)
             if isinstance(report, BufferReport):
                 self._count_totals(report.totals)
+            elif isinstance(report, RunEvent):
+                self._follow_sitting(report)
+
+    def _follow_sitting(self, event: RunEvent) -> None:
+        """A process may hold several sittings, each with workers and totals of its own, from any checkpoint on."""
+        details, begins = event.details, event.kind == Happening.STARTING
+        if begins:
+            self._totals = {}
+        if event.kind == "checkpoint_loaded":
+            step = int(details.get("step", self._last_step))
+            self._last_step, self._last_evaluation = min(self._last_step, step), min(self._last_evaluation, step)
+        is_released = details.get("released") == ReleaseLevel.ALL or details.get("process") == "ended"
+        if self.metrics is not None and (begins or (event.kind == Happening.PAUSED and is_released)):
+            self.metrics.forget_process()
 
     def _count_totals(self, totals: Mapping[str, float]) -> None:
         before = totals if self._totals is None else self._totals
@@ -90,7 +109,7 @@ class RunCounts:
             return
         self.count_paused_time(before)
         if after.record.link_id != before.record.link_id:
-            self._totals = {}
+            self._totals, self._last_step, self._last_evaluation = {}, 0, -1
             self.metrics.forget_process()
         for each in ended:
             if each.kind is OperationKind.PAUSE:

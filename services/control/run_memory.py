@@ -156,10 +156,10 @@ class RunMemory:
         ended = [each for each in change.operations if each.state is not OperationState.RUNNING]
         is_new = self.metrics is None and not self.life.state.is_terminal
         if draft.forgets or is_new:
-            self._counts.recall(self._facts, (), is_new_process=True)
+            self._counts.recall(self._facts, draft.reports, is_new_process=True)
         else:
             self._counts.follow(before, self._facts, ended)
-        self._counts.observe(draft.reports)
+            self._counts.observe(draft.reports)
         self._counts.count_missed(draft.num_missed)
         self.recent.extend(change.events)
         for event in change.events:

@@ -135,6 +135,9 @@ def judge_auth(mode: str | None, *, has_token: bool, token_mode: int | None, has
     if mode not in AUTH_MODES:
         advice = f"set it to {' or '.join(AUTH_MODES)}"
         return Finding(name="ray auth", level=Level.FAIL, found=f"RAY_AUTH_MODE={mode}", advice=advice)
+    if mode == "token" and not has_token and not has_address:
+        found = "RAY_AUTH_MODE=token without a token: a run makes one for the Ray that it starts"
+        return Finding(name="ray auth", level=Level.OK, found=found)
     if mode == "token" and not has_token:
         advice = "ray get-auth-token --generate, or set RAY_AUTH_TOKEN_PATH"
         return Finding(name="ray auth", level=Level.FAIL, found="RAY_AUTH_MODE=token without a token", advice=advice)

@@ -1,16 +1,22 @@
-"""Reads this machine for the doctor: its processor, its GPUs as their driver shows them, what listens on ports."""
+"""Reads this machine for the doctor: its processor, memory and GPUs as far as they are ours, what listens on ports."""
 
 import csv
 import io
 import os
 import platform
+import re
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 CPU_INFO = Path("/proc/cpuinfo")
+CGROUP = Path("/sys/fs/cgroup")
+"""Of a container: what it may take of its host, and what it holds."""
+
 GPU_FIELDS = "name,memory.total,memory.used,driver_version"
 GPU_COMMAND = ("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader,nounits")
 GPU_SECONDS = 20.0
@@ -39,7 +45,56 @@ def cpu_flags(text: str) -> frozenset[str]:
 def read_cpu() -> tuple[str, int, frozenset[str]]:
     """Architecture, processors that this process may use, and their features."""
     text = CPU_INFO.read_text(encoding="utf-8", errors="replace") if CPU_INFO.exists() else ""
-    return platform.machine(), len(os.sched_getaffinity(0)), cpu_flags(text)
+    return platform.machine(), cpus_of(len(os.sched_getaffinity(0)), CGROUP), cpu_flags(text)
+
+
+def cpus_of(of_host: int, cgroup: Path) -> int:
+    """Processors that this process may use at a time: those of its host, or what its container is given of them."""
+    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
+    return min(of_host, max(1, int(quota) // int(period))) if quota.isdecimal() else of_host
+
+
+def read_memory() -> tuple[int, int]:
+    """Bytes of main memory in all, and those that are free: the host's, or the container's where it has a limit."""
+    memory = psutil.virtual_memory()
+    return memory_of(memory.total, memory.available, CGROUP)
+
+
+def memory_of(total: int, available: int, cgroup: Path) -> tuple[int, int]:
+    """As `read_memory`, of a host with so much of it."""
+    limit = _read(cgroup / "memory.max")
+    if not limit.isdecimal() or int(limit) >= total:
+        return total, available
+    # The kernel takes cached files back before it refuses anything.
+    cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE)
+    held = int(_read(cgroup / "memory.current") or 0) - (int(cached[1]) if cached else 0)
+    return int(limit), min(available, int(limit) - held)
+
+
+def _read(path: Path) -> str:
+    """Its text; "" where there is none."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def count_gpus(devices: Iterable[Path], open_device: Callable[[Path, int], int] = os.open) -> int:
+    """Device files that this process may open: a scheduler closes those of others, and leaves their names there."""
+    return sum(1 for each in devices if _is_ours(each, open_device))
+
+
+def _is_ours(device: Path, open_device: Callable[[Path, int], int]) -> bool:
+    if not device.is_char_device():
+        return False
+    try:
+        os.close(open_device(device, os.O_RDWR))
+    except PermissionError:
+        return False
+    except OSError:
+        # Ours, and broken: the driver says more.
+        return True
+    return True
 
 
 def parse_gpus(text: str) -> list[Gpu]:

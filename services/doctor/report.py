@@ -16,7 +16,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -49,7 +48,7 @@ from services.doctor.checks import (
     judge_versions,
     worst,
 )
-from services.doctor.machine import ports_in_use, read_cpu, read_gpus
+from services.doctor.machine import count_gpus, ports_in_use, read_cpu, read_gpus, read_memory
 from services.doctor.model import examine_model
 from services.doctor.self_test import examine_parts
 from shaping.errors import UserError
@@ -124,11 +123,10 @@ def _examine(wanted: Wanted) -> Iterator[Finding]:
     yield Finding(name="python", level=Level.OK, found=platform.python_version())
     yield from judge_versions({name: installed(name) for name in DISTRIBUTIONS})
     yield from judge_extras({name: _version(distribution) for name, distribution in EXTRA_DISTRIBUTIONS.items()})
-    num_gpus = sum(1 for each in Path("/dev").glob("nvidia[0-9]*") if each.is_char_device())
+    num_gpus = count_gpus(Path("/dev").glob("nvidia[0-9]*"))
     machine, num_cpus, flags = read_cpu()
     yield judge_cpu(machine, num_cpus, flags, has_gpus=num_gpus > 0)
-    memory = psutil.virtual_memory()
-    yield judge_memory(memory.total, memory.available)
+    yield judge_memory(*read_memory())
     yield judge_gpus(num_gpus, torch := installed("torch"))
     if num_gpus:
         yield judge_driver(read_gpus(), num_gpus)

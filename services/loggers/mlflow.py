@@ -46,7 +46,7 @@ class Config:
     def __post_init__(self) -> None:
         if not self.experiment:
             raise ValueError("experiment must be a name, got ''")
-        if urlsplit(self.uri).password and "${" not in self.uri:
+        if "${" not in (urlsplit(self.uri).password or "${"):
             raise ValueError("uri must hold no password, which the recipe would show; write ${env:NAME} in its place")
 
 

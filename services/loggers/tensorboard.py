@@ -6,9 +6,11 @@ histograms there; the ends of their outer ranges, which nobody measured, are the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.loggers.base import LoggedPoint, LoggedRun
+from services.metrics.field_names import EVALUATION_STEP_NAME, STEP_NAME
 from shaping.components import import_module_of
 from shaping.histograms import Histogram
 from shaping.signals import Signal
@@ -47,13 +49,13 @@ class TensorBoardLogger:
         self._config = config
         folder = run.run_dir / FOLDER
         # What is there stays but for the step that the run goes on from: its evaluation may be told again.
-        self._first = run.first_step if any(folder.glob(f"{PREFIX}*")) else 0
+        self._kept = {each for each in _logged_points(folder) if each[1] < run.first_step}
         self._writer = writer.EventFileWriter(str(folder))
         start = self._events.SessionLog(status=self._events.SessionLog.START)
-        self._writer.add_event(self._events.Event(step=self._first, session_log=start))
+        self._writer.add_event(self._events.Event(step=run.first_step, session_log=start))
 
     def log(self, point: LoggedPoint) -> None:
-        if point.step < self._first:
+        if (EVALUATION_STEP_NAME if point.is_evaluation else STEP_NAME, point.step) in self._kept:
             return
         values = [self._summaries.Summary.Value(tag=name, simple_value=value) for name, value in point.values.items()]
         if self._config.histograms:
@@ -80,6 +82,20 @@ class TensorBoardLogger:
             )
             values.append(self._summaries.Summary.Value(tag=name, histo=proto))
         return values
+
+
+def _logged_points(folder: Path) -> set[tuple[str, int]]:
+    """What TensorBoard shows of the files that are there: points by their mark and step."""
+    loaders = import_module_of("tensorboard.backend.event_processing", "event_file_loader")
+    start = import_module_of("tensorboard.compat.proto", "event_pb2").SessionLog.START
+    found: set[tuple[str, int]] = set()
+    for path in sorted(folder.glob(f"{PREFIX}*")):
+        for event in loaders.LegacyEventFileLoader(str(path)).Load():
+            if event.session_log.status == start:
+                found = {each for each in found if each[1] < event.step}
+            tags = {each.tag for each in event.summary.value}
+            found |= {(mark, event.step) for mark in (STEP_NAME, EVALUATION_STEP_NAME) if mark in tags}
+    return found
 
 
 def finite_ranges(histogram: Histogram) -> tuple[list[float], list[int]]:

@@ -374,7 +374,12 @@ _WEIGHT_SYNC = (
         tuple(phase for phase in SyncPhase if phase is not SyncPhase.IDLE),
         bounds=histograms.SECONDS,
     ),
-    StepMetric("weight_sync_bytes", _SUM, "Weights sent to engines", "bytes of the layout x engines that took them"),
+    StepMetric(
+        "weight_sync_bytes",
+        _SUM,
+        "Weights that engines took after a step; those of an engine that came back between steps are left out",
+        "bytes of the layout x engines that took them",
+    ),
     StepMetric(
         "weight_sync_canary_difference_nats",
         _MAX,

@@ -1,7 +1,8 @@
 """Prometheus metrics of a run, fed from its reports, and those of several runs together.
 
 Families come from the catalogue alone. What a step says is counted with the step, so that its numbers are those of
-metrics.jsonl, exactly; what moves between steps (groups under way, workers, idle time) comes with the buffer's reports.
+metrics.jsonl, exactly, but for steps that were lost and made again: they count again, as a counter never falls. What
+moves between steps (groups under way, workers, idle time) comes with the buffer's reports.
 """
 
 import logging
@@ -9,6 +10,7 @@ import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
@@ -130,6 +132,13 @@ class RunMetrics:
     def set_step_time(self, at: float) -> None:
         """The last step was reported at this time."""
         self.values.set("less_run_last_step_timestamp_seconds", at)
+
+    def set_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """The newest checkpoint, as the run's record has it; nothing where there is none."""
+        if "created_at" in checkpoint:
+            self.values.set("less_checkpoint_last_success_timestamp_seconds", checkpoint["created_at"])
+        if "bytes" in checkpoint:
+            self.values.set("less_checkpoint_bytes", checkpoint["bytes"])
 
     def see_workers(self, workers: Iterable[WorkerReport]) -> None:
         """How these workers started."""

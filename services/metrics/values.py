@@ -92,6 +92,20 @@ class FamilyValues(Collector):
         kept.counts = [before + more for before, more in zip(kept.counts, histogram.counts, strict=True)]
         kept.total += histogram.total
 
+    def stay_above(self, before: "FamilyValues") -> None:
+        """Raise counters and histograms to what these showed before: one that falls, and not to zero, is to Prometheus
+        one that began anew and rose to what it is.
+        """
+        for name, numbers in before._numbers.items():
+            if self._families[name].kind is FamilyKind.COUNTER:
+                own = self._numbers[name]
+                own.update({values: max(number, own.get(values, 0.0)) for values, number in numbers.items()})
+        for name, distributions in before._distributions.items():
+            for values, each in distributions.items():
+                now = self._distributions[name].get(values)
+                if now is None or sum(now.counts) <= sum(each.counts):
+                    self._distributions[name][values] = each
+
     def tell(self, name: str, facts: Mapping[str, str]) -> None:
         """Facts of an info family."""
         self._facts[name] = dict(facts)

@@ -5,7 +5,7 @@ answer is where Ray would put them on an empty cluster: most GPUs first, then mo
 node that it leaves freest, all others that fit follow it there, and that node is not looked at again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SLACK = 1e-9
@@ -87,3 +87,24 @@ def pack(bundles: Sequence[Bundle], nodes: Sequence[Node]) -> tuple[int | None, 
         waiting = left
         del rooms[chosen]
     return tuple(places)
+
+
+def first_without_device(bundles: Iterable[Bundle], num_gpus: int) -> Bundle | None:
+    """The first bundle of one node that finds no GPU of its own; none where all do.
+
+    Ray chooses a node by its sum of free GPUs alone, and then gives whole ones, or a part of one: of that which has
+    least left and still enough. Bundles that fail there wait for ever, though other nodes have room.
+
+    Args:
+        bundles: in the order in which they are asked for.
+    """
+    free = [1.0] * num_gpus
+    for bundle in bundles:
+        whole = int(bundle.gpus + SLACK)
+        parts = [1.0] * whole + ([part] if (part := bundle.gpus - whole) > SLACK else [])
+        for part in parts:
+            enough = [index for index, left in enumerate(free) if left + SLACK >= part]
+            if not enough:
+                return bundle
+            free[min(enough, key=lambda index: free[index])] -= part
+    return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.placement.packing import SLACK, Bundle, Node, pack
+from services.placement.packing import SLACK, Bundle, Node, first_without_device, pack
 from services.plan import ADAM_STATE_BYTES, ModelFacts, RunPlan, model_facts
 from services.recipe import Recipe
 from services.recipe_sections import Resources
@@ -106,6 +106,7 @@ def place(recipe: Recipe, plan: RunPlan, nodes: Sequence[Node]) -> Placement:
     places = pack(bundles, nodes)
     _check_all_placed(bundles, places, nodes)
     chosen = {bundle.actor: nodes[index] for bundle, index in zip(bundles, places, strict=True) if index is not None}
+    _check_devices(bundles, chosen)
     uses = tuple(_use(node, [each for each in bundles if chosen[each.actor] is node]) for node in nodes)
     memory = tuple(_memory(recipe, plan, bundles, chosen))
     _check_memory(memory)
@@ -150,6 +151,17 @@ def _check_all_placed(bundles: Sequence[Bundle], places: Sequence[int | None], n
         f"{len(nodes)} nodes offer {offered}; lower rollout.num_workers, learner.num_ranks or the claims, or add nodes "
         "(cluster)"
     )
+
+
+def _check_devices(bundles: Sequence[Bundle], chosen: dict[str, Node]) -> None:
+    for node in chosen.values():
+        short = first_without_device([each for each in bundles if chosen[each.actor] is node], int(node.gpus))
+        if short is not None:
+            raise RecipeError(
+                f"a part of a GPU must be a part of one GPU, got {short.actor}, which claims {short.gpus:g}, and no "
+                f"GPU of {node.name} has so much left; claim parts that fill one, such as 0.5 "
+                f"(cluster.{short.role}.num_gpus)"
+            )
 
 
 def _use(node: Node, bundles: Sequence[Bundle]) -> NodeUse:

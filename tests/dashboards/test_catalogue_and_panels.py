@@ -14,6 +14,7 @@ from dashboards.reading import targets
 from services.metrics.entries import OUTSIDE, catalogue
 from services.metrics.run_metrics import RunMetrics
 from services.reports import RunDescription
+from shaping.groups import Verdict, VerdictStatus
 from shaping.support import SegmentClass
 
 
@@ -71,6 +72,20 @@ def test_the_exporter_serves_every_family_of_a_run_under_the_names_that_panels_a
         assert labels | {"job", "instance"} == set(known[name].labels), name
     # What is a counter or a state is there from the start; a gauge once it was measured.
     assert {name for name, each in known.items() if each.only_rates} <= served.keys()
+
+
+def test_what_is_no_verdict_on_a_panel_is_what_shaping_leaves_out() -> None:
+    undecided = {status.value for status in VerdictStatus if not Verdict(status=status).is_decided}
+    asked = {
+        value
+        for dashboard in dashboards().values()
+        for panel, target in targets(dashboard)
+        if panel.title == "Rollouts without a verdict"
+        for selector in read(target.expression).selectors
+        for name, _, value in selector.matchers
+        if name == "status"
+    }
+    assert {frozenset(value.split("|")) for value in asked} == {frozenset(undecided)}
 
 
 def test_a_class_of_segments_has_one_colour_everywhere() -> None:

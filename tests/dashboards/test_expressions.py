@@ -212,3 +212,23 @@ def test_a_run_is_one_row_while_it_is_upgraded(tmp_path: Path) -> None:
     holds(tmp_path, series, Case(about, "5m", {row: 1}))
     upgraded = series | {'less_build_info{job="lessrl", instance="b", run_id="one", version="2"}': "1x40"}
     holds(tmp_path, upgraded, Case(f"count({about})", "5m", {"": 1}))
+
+
+def test_the_number_of_alerts_is_of_the_chosen_runs_and_of_what_they_stand_on(tmp_path: Path) -> None:
+    """Prometheus may hold alerts of others: on the runs, on their control plane and on a GPU there are four."""
+    (expression,) = [
+        each.expression for panel, each in targets(dashboards()["lessrl-overview"]) if panel.title == "Alerts"
+    ]
+    firing = 'alertstate="firing"'
+    series = {
+        f'ALERTS{{alertname="RunFailed", job="lessrl", run_id="one", {firing}}}': "1x100",
+        f'ALERTS{{alertname="QueueFull", job="lessrl", run_id="two", {firing}}}': "1x100",
+        f'ALERTS{{alertname="ControlPlaneDown", job="lessrl", instance="a", {firing}}}': "1x100",
+        f'ALERTS{{alertname="GPUMemoryHigh", job="ray", instance="b", {firing}}}': "1x100",
+        'ALERTS{alertname="KLHigh", job="lessrl", run_id="one", alertstate="pending"}': "1x100",
+        f'ALERTS{{alertname="KubePodCrashLooping", job="kube-state-metrics", {firing}}}': "1x100",
+    }
+    holds(tmp_path, series, Case(expression, JUST_AFTER, {"": 4}))
+    one = expression.replace("$run_id", "one")
+    holds(tmp_path, series, Case(one, JUST_AFTER, {"": 3}))
+    holds(tmp_path, {}, Case(expression, JUST_AFTER, {"": 0}))

@@ -118,6 +118,18 @@ def test_versions_are_those_of_the_pins_and_of_the_project() -> None:
     assert re.findall(r"[\w-]+==[\w$]\S*", text) == ['uv==${UV_VERSION}"']
 
 
+def test_what_is_compiled_when_it_is_used_is_kept_on_the_volume() -> None:
+    """The home of compose.yaml is a tmpfs, which Docker mounts without the right to load libraries from it."""
+    (environment,) = [
+        each.rest
+        for each in stages(DOCKERFILE.read_text())["runtime"]
+        if each.word == "ENV" and "XDG_CACHE_HOME" in each.rest
+    ]
+    places = dict(word.split("=", 1) for word in environment.split())
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE", "TVM_FFI_CACHE_DIR"):
+        assert Path(places[name]).is_relative_to("/cache"), name
+
+
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
 def test_a_target_installs_its_pins_whole_and_nothing_else(target: str) -> None:
     found = stages(DOCKERFILE.read_text())

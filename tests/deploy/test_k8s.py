@@ -44,6 +44,12 @@ def recipe_text(documents: list[Document]) -> str:
     return text
 
 
+def shown_documents() -> list[str]:
+    """Of docs/kubernetes.md: an overlay, and the pod that fills the claim of data."""
+    words = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(.*?)```", words, flags=re.DOTALL)
+
+
 def test_every_overlay_that_the_docs_name_is_there() -> None:
     assert OVERLAYS == ("interactive", "kueue", "multi-node", "multi-node-8x8", "single-node")
     words = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
@@ -51,8 +57,7 @@ def test_every_overlay_that_the_docs_name_is_there() -> None:
 
 
 def test_the_overlay_that_the_docs_show_builds_and_does_what_they_say(tmp_path: Path) -> None:
-    words = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", words, flags=re.DOTALL)
+    shown, _ = shown_documents()
     shutil.copytree(K8S, tmp_path / "k8s")
     mine = tmp_path / "k8s" / "overlays" / "mine"
     mine.mkdir()
@@ -63,6 +68,23 @@ def test_the_overlay_that_the_docs_show_builds_and_does_what_they_say(tmp_path: 
     assert images == {"registry.of.yours/lessrl:0.1.0-gpu"}
     claims = of_kind(documents, "PersistentVolumeClaim")
     assert [each["spec"]["storageClassName"] for each in claims] == ["shared", "shared"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_claims_can_be_made_and_filled_before_a_run_is(overlay: str) -> None:
+    documents = build(overlay)
+    early = [each for each in documents if each["metadata"].get("labels", {}).get("lessrl.io/part") == "storage"]
+    assert sorted(each["kind"] for each in early) == ["Namespace", *["PersistentVolumeClaim"] * 2]
+    (filler,) = read_documents(shown_documents()[1])
+    assert strict_errors(filler) == []
+    spec, worker = filler["spec"], ray_pods(documents)["gpu"]["spec"]
+    assert spec["volumes"][0]["persistentVolumeClaim"]["claimName"] in {each["metadata"]["name"] for each in early}
+    # It writes as the user, and to the places, that workers read as.
+    assert spec["securityContext"].items() <= worker["securityContext"].items()
+    (container,) = spec["containers"]
+    assert environment(container)["HF_HUB_CACHE"] == environment(worker["containers"][0])["HF_HUB_CACHE"]
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] == "/data"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -213,6 +235,10 @@ def test_a_pod_waits_for_the_pause_before_it_ends(overlay: str) -> None:
         assert "pause.sh" in scripts["data"]
         # What is left is for the pod's own end.
         assert 0 < int(command[2]) <= template["spec"]["terminationGracePeriodSeconds"] - 60
+        # A cluster that is deleted has no name any more when preStop asks for the head.
+        kept = template["spec"]["containers"][0]["lifecycle"]["postStart"]["exec"]["command"][-1]
+        assert "/tmp/lessrl-head" in kept
+        assert "LESSRL_HEAD_FILE:-/tmp/lessrl-head}" in scripts["data"]["pause.sh"]
 
 
 @pytest.mark.parametrize("overlay", JOB_OVERLAYS)

@@ -6,8 +6,18 @@ from network_rules import ALL_PORTS, OUTSIDE, Pod, Policy, let_in, let_out
 
 HEAD, WORKER, SUBMITTER = (Pod(labels={"lessrl.io/part": part}) for part in ("head", "worker", "submitter"))
 PROMETHEUS = Pod(labels={"app.kubernetes.io/name": "prometheus"}, namespace="monitoring")
-OPERATOR = Pod(labels={"app.kubernetes.io/name": "kuberay-operator"}, namespace="ray-system")
+PART = {"app.kubernetes.io/component": "kuberay-operator"}
+OPERATORS = tuple(
+    Pod(labels={"app.kubernetes.io/name": name, **PART}, namespace="ray-system")
+    for name in ("kuberay-operator", "kuberay")
+)
+"""As KubeRay's chart labels it, and as its plain manifests do."""
+
 DNS = Pod(labels={"k8s-app": "kube-dns"}, namespace="kube-system")
+NODE_DNS = Pod(labels={}, namespace="", address="169.254.20.10")
+METADATA = Pod(labels={}, namespace="", address="169.254.169.254")
+"""Of a cloud: it hands out the credentials of the node."""
+
 NEIGHBOUR = Pod(labels={"app": "notebook"})
 STRANGER = Pod(labels={"lessrl.io/part": "worker"}, namespace="default")
 GRAFANA = Pod(labels={"app.kubernetes.io/name": "grafana"}, namespace="monitoring")
@@ -51,7 +61,7 @@ def test_prometheus_reaches_the_ports_of_metrics_alone(policies: list[Policy]) -
 
 
 def test_the_job_server_is_for_who_submits_and_for_the_operator(policies: list[Policy]) -> None:
-    for one in (SUBMITTER, OPERATOR):
+    for one in (SUBMITTER, *OPERATORS):
         assert let_in(policies, to=HEAD, by=one) == {8265}
         assert let_in(policies, to=WORKER, by=one) == set()
     assert let_out(policies, by=SUBMITTER, to=HEAD) == {8265}
@@ -60,8 +70,9 @@ def test_the_job_server_is_for_who_submits_and_for_the_operator(policies: list[P
 
 def test_pods_ask_nobody_but_the_cluster_and_the_name_server(policies: list[Policy]) -> None:
     for pod in (HEAD, WORKER, SUBMITTER):
-        assert let_out(policies, by=pod, to=DNS) == {53}
-        for other in (NEIGHBOUR, STRANGER, PROMETHEUS, OUTSIDE):
+        for name_server in (DNS, NODE_DNS):
+            assert let_out(policies, by=pod, to=name_server) == {53}
+        for other in (NEIGHBOUR, STRANGER, PROMETHEUS, METADATA, OUTSIDE):
             assert let_out(policies, by=pod, to=other) == set()
 
 

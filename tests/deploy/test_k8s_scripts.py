@@ -1,5 +1,6 @@
 """The two scripts of deploy/k8s: one begins a run or goes on with it, one has it paused before a pod ends."""
 
+import json
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from services.api.auth import Role, Token
 from services.control.calls import PauseRequest
 from services.control.records import Caller
 from services.reports import IntentKind, PauseMode, ReleaseLevel
+from services.run_lock import hold_run_dir
 
 SCRIPTS = K8S / "base" / "scripts"
 TOKEN = "a-token-of-a-test"
@@ -146,21 +148,50 @@ def test_a_pause_that_is_refused_is_said_to_the_cluster(pod: Pod) -> None:
     assert "token" in said
 
 
+@pytest.mark.parametrize(("kept", "host"), [("10.0.0.7        head", "10.0.0.7"), ("fd00::7 head", "[fd00::7]")])
+def test_a_pod_finds_its_head_after_the_heads_name_is_gone(tmp_path: Path, kept: str, host: str) -> None:
+    (tmp_path / "head").write_text(f"{kept}\n")
+    pod, path = Pod(folder=tmp_path, port=8470), write_lessrl(tmp_path, 'echo "$LESSRL_URL" >&2; exit 3')
+    gone = {"FQ_RAY_IP": "head.invalid", "LESSRL_HEAD_FILE": str(tmp_path / "head")}
+    assert pod.run("pause.sh", "540", PATH=path, **gone) == (0, f"http://{host}:8470\n")
+
+
+def test_every_run_that_goes_on_is_paused_and_the_worst_end_is_told(tmp_path: Path) -> None:
+    runs = [
+        {"id": f"run_{number}", "status": {"state": state}}
+        for number, state in enumerate(("running", "failed", "paused", "running"))
+    ]
+    commands = write_lessrl(
+        tmp_path,
+        f"""case "$1" in list) echo '{json.dumps({"items": runs})}' ;; *) echo "$1 $2"; test "$2" != run_3 ;; esac""",
+    )
+    code, said = Pod(folder=tmp_path, port=1).run("pause.sh", "540", PATH=commands)
+    assert sorted(said.split("\n")) == ["", "pause run_0", "pause run_2", "pause run_3"]
+    assert code == 1
+
+
 # -- run.sh
 
 
 def test_a_folder_without_a_run_begins_one_and_a_folder_with_one_goes_on(tmp_path: Path) -> None:
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    (commands / "lessrl").write_text('#!/bin/sh\necho "$@"\n')
-    (commands / "lessrl").chmod(0o755)
-    pod, path = Pod(folder=tmp_path, port=1), f"{commands}:{os.environ['PATH']}"
+    pod, path = Pod(folder=tmp_path, port=1), write_lessrl(tmp_path, 'echo "$@"')
     run_dir = tmp_path / "first" / "run"
     begun = pod.run("run.sh", str(tmp_path / "first"), PATH=path)
     assert begun == (0, f"train /etc/lessrl/recipe/recipe.yaml --run-dir {run_dir}\n")
     run_dir.mkdir(parents=True)
     (run_dir / "recipe.yaml").touch()
     assert pod.run("run.sh", str(tmp_path / "first"), PATH=path) == (0, f"resume {run_dir}\n")
+
+
+def test_a_job_waits_for_the_pods_of_the_job_before_it(tmp_path: Path) -> None:
+    path, run_dir = write_lessrl(tmp_path, 'echo "$@"'), tmp_path / "first" / "run"
+    run_dir.mkdir(parents=True)
+    (run_dir / "recipe.yaml").touch()
+    with hold_run_dir(run_dir):
+        process = Pod(folder=tmp_path, port=1).start("run.sh", str(tmp_path / "first"), PATH=path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting until the run's earlier process has ended\n"
+    assert process.communicate(timeout=MAX_SECONDS)[0] == f"resume {run_dir}\n"
 
 
 @pytest.mark.stack
@@ -192,6 +223,15 @@ def test_a_run_whose_pods_end_is_paused_and_goes_on_in_the_next_job(tmp_path: Pa
         assert second.wait(MAX_SECONDS) == 130
     steps = [each["step"] for each in second.records("step")]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def write_lessrl(folder: Path, does: str) -> str:
+    """A PATH on which `lessrl` is something else."""
+    commands = folder / "bin"
+    commands.mkdir()
+    (commands / "lessrl").write_text(f"#!/bin/sh\n{does}\n")
+    (commands / "lessrl").chmod(0o755)
+    return f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 @contextmanager

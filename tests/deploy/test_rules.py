@@ -83,6 +83,15 @@ def test_every_alert_fires_and_keeps_silent_as_its_cases_say() -> None:
         ("StepStuck", "clamp_min(5 * run:less_step_seconds:p95, 300)", "clamp_min(6 * run:less_step_seconds:p95, 300)"),
         ("StepStuck", "          unless on (job, run_id)\n          time() -", "          or on () time() -"),
         ("QueueFull", "for: 15m", "for: 14m"),
+        ("StepStuck", "2 * run:less_evaluation_seconds:mean", "run:less_evaluation_seconds:mean"),
+        ("NoProgress", "600 + 2 *", "600 + 1 *"),
+        ("WorkerRestarting", "> 2.5", "> 2"),
+        ("LearnerStarved", "(max_over_time(less_learner_staleness_mean_versions[1h])) > 0", "(vector(1)) > 0"),
+        (
+            "CheckpointStale",
+            "last_over_time(less_checkpoint_last_success_timestamp_seconds[2h])",
+            "less_checkpoint_last_success_timestamp_seconds",
+        ),
         ("RewardTimeouts", 'status=~"timed_out|crashed"', 'status=~"timed_out|crashed|too_long"'),
     ],
 )

@@ -113,7 +113,17 @@ def test_what_cannot_work_is_refused_before_ray_starts(
 def test_programs_that_are_missing_are_named(tmp_path: Path) -> None:
     done = run_script(tmp_path, "recipe.yaml", "run", PATH="/usr/bin:/bin")
     assert done.returncode == 2, done.stderr
-    assert "lessrl, ray and python must be on PATH; set LESSRL_BIN" in done.stderr
+    assert "lessrl, ray and python must be on PATH, found no lessrl; set LESSRL_BIN" in done.stderr
+
+
+def test_one_program_that_is_there_does_not_stand_for_the_others(tmp_path: Path) -> None:
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("lessrl", "python"):
+        (some / name).symlink_to("/bin/true")
+    done = run_script(tmp_path, "recipe.yaml", "run", PATH=f"{some}:/usr/bin:/bin")
+    assert done.returncode == 2, done.stderr
+    assert "found no ray; set LESSRL_BIN" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -151,10 +161,14 @@ def test_a_run_begins_with_its_options_and_goes_on_without_them(tmp_path: Path) 
     assert "called lessrl resume run --address 127.0.0.1:20007\n" in gone_on.stderr
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_begins_again_and_keeps_what_there_was(tmp_path: Path) -> None:
+# As a shell completes the name of a directory that is there.
+@pytest.mark.parametrize("run_dir", ["run", "run/"])
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again_and_keeps_what_there_was(
+    tmp_path: Path, run_dir: str
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text("of the first start")
-    done = run_script(tmp_path, "recipe.yaml", "run", SLURM_RESTART_COUNT="2")
+    done = run_script(tmp_path, "recipe.yaml", run_dir, SLURM_RESTART_COUNT="2")
     assert "called lessrl train recipe.yaml --run-dir run " in done.stderr
     assert (tmp_path / "run.2" / "recipe.yaml").read_text() == "of the first start"
     assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from dashboards.known import known_series
 from services.cli import NO_COLOR, make_app
 from services.commands.options import parse_overrides
 from services.control.calls import OnTimeout
@@ -117,7 +118,7 @@ def variable_faults(names: Iterable[str]) -> list[str]:
 
 
 def metric_faults(name: str) -> list[str]:
-    """A name that is written like a metric's, with or without labels, and is none."""
+    """A name that is written like a metric's, with or without labels, and is none, or not with these labels."""
     bare = re.sub(r"{[^{}]*=[^{}]*}$", "", name)
     if not bare.startswith(PREFIX) and not _STEP_METRIC.fullmatch(bare):
         return []
@@ -125,7 +126,16 @@ def metric_faults(name: str) -> list[str]:
     families = {metric.family for metric in metrics} | {family.name for family in FAMILIES}
     parts = {f"{family}{end}" for family in families for end in ("", "_bucket", "_sum", "_count")}
     is_known = catalogue().find(bare) is not None or bare in parts or bare in {metric.name for metric in metrics}
-    return [] if is_known or bare == PREFIX else [f"no metric {bare} in the catalogue"]
+    if not is_known and bare != PREFIX:
+        return [f"no metric {bare} in the catalogue"]
+    wanted = re.findall(r"(\w+)=", name.removeprefix(bare))
+    return [f"{bare} has no label {each}" for each in wanted if each not in _labels_of(bare)]
+
+
+def _labels_of(series: str) -> set[str]:
+    known = known_series()
+    found = known.get(series) or known.get(f"{series}_bucket")
+    return set(found.labels) if found else set()
 
 
 def path_faults(text: str) -> list[str]:

@@ -141,6 +141,8 @@ def test_a_link_that_leads_nowhere_is_found(right: str, wrong: str) -> None:
         ('`less_run_state{state="paused"}`', '`less_run_stat{state="paused"}`'),
         ("`segments_low_tokens_share`", "`segments_lowest_tokens_share`"),
         ("`verdict_{status}_rollouts`", "`verdict_{state}_rollouts`"),
+        ('`less_reward_part_value{reward="format"}`', '`less_reward_value{reward="format"}`'),
+        ('`less_reward_value_bucket{le="1.0"}`', '`less_run_step{le="1.0"}`'),
         ("`services/control/`", "`services/kontrol/`"),
     ],
 )

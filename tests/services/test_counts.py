@@ -1,6 +1,7 @@
 """What a run says of itself between steps: groups that were finished, and seconds of idle workers."""
 
 import asyncio
+from itertools import pairwise
 
 from fake_roles import settle
 from hypothesis import given
@@ -100,6 +101,35 @@ def test_seconds_that_rise_alone_are_told_now_and_then() -> None:
         assert sum(isinstance(each, BufferReport) for each in run.control.reports) == 3
         for event in run.workers[0].holds.values():
             event.set()
+        await task
+
+    run_virtual(law())
+
+
+def test_what_came_after_the_last_look_is_told_at_the_end() -> None:
+    async def law() -> None:
+        run = make_run(groups_per_step=2, num_steps=1, num_workers=1)
+        # It takes no second: nobody has looked before it is over.
+        await run.finish()
+        assert totals(run) == {"rollout_finished_groups": 2.0}
+
+    run_virtual(law())
+
+
+def test_the_seconds_of_a_pause_are_told_as_they_pass() -> None:
+    async def law() -> None:
+        run = make_run(groups_per_step=1, num_steps=2, num_workers=1)
+        await run.control.pause(PauseMode.DRAIN)
+        task = run.begin()
+        told = []
+        for _ in range(12):
+            await asyncio.sleep(TELL_SECONDS)
+            await settle()
+            told.append(sum(each for name, each in totals(run).items() if name == "rollout_idle_pause_s"))
+            run.clock.now += TELL_SECONDS
+        rises = [after - before for before, after in pairwise(told)]
+        assert max(rises) <= 2 * TELL_SECONDS and sum(rises) >= 8 * TELL_SECONDS
+        await run.control.want(IntentKind.RUN)
         await task
 
     run_virtual(law())

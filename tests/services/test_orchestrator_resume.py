@@ -155,6 +155,7 @@ async def test_a_step_that_was_skipped_is_counted_kept_and_not_the_end() -> None
     # A loss that was not finite is no zero: it is not there.
     assert ["learner_loss" in each.metrics for each in run.control.steps] == [True, False, True]
     assert run.control.steps[1].groups["skipped"] == 2 and run.control.steps[1].groups["trained"] == 0
+    assert [each.metrics["groups_trained_count"] for each in run.control.steps] == [2.0, 0.0, 2.0]
 
 
 async def test_a_budget_of_skipped_steps_ends_the_run_and_its_groups_are_kept() -> None:

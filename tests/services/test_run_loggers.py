@@ -8,6 +8,7 @@ from logger_builders import KeptLogger, step_point
 from recipe_builders import make_recipe, write_recipe
 from report_builders import make_evaluation, make_event, make_step
 
+from services.control.redaction import Redactor
 from services.metrics.entries import catalogue
 from services.metrics.field_names import FieldNames
 from services.plugins import LOGGERS, check_loggers, loaded_loggers
@@ -64,6 +65,17 @@ def test_a_logger_that_cannot_be_opened_or_closed_is_told_too() -> None:
     BackgroundLogger("kept", refuses, told.append).close("completed", SECONDS)
     opened(KeptLogger(fails_to_close=True), told).close("completed", SECONDS)
     assert ["no module of that name" in told[0], "nobody answers" in told[1], len(told)] == [True, True, 2]
+
+
+def test_what_a_library_says_as_it_fails_is_told_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    def refuses() -> KeptLogger:
+        raise ConnectionError("no answer from http://me:canary-secret@host/api")
+
+    told: list[str] = []
+    mask = Redactor(["canary-secret"]).text
+    BackgroundLogger("kept", refuses, told.append, mask=mask).close("completed", SECONDS)
+    assert "no answer from http://me:[redacted]@host/api" in told[0]
+    assert "http://me:[redacted]@host/api" in caplog.text and "canary-secret" not in caplog.text
 
 
 def test_points_that_a_slow_logger_does_not_take_are_left_out_of_it_and_told_once() -> None:
@@ -149,6 +161,11 @@ def test_a_logger_whose_library_is_missing_is_refused_before_anything_is_there(
         (["tensorbord"], "no loggers kind 'tensorbord'; did you mean 'tensorboard'? (run.loggers[0])"),
         ([{"kind": "wandb", "projct": "x"}], "unknown option 'projct'; did you mean 'project'? (run.loggers[0].wandb)"),
         ([{"kind": "wandb", "mode": "of"}], "must be one of online, offline, got 'of' (run.loggers[0].wandb.mode)"),
+        (
+            [{"kind": "mlflow", "uri": "postgresql://me:mine@host/${env:DATABASE}"}],
+            "uri must hold no password, which the recipe would show; write ${env:NAME} in its place "
+            "(run.loggers[0].mlflow)",
+        ),
         (
             [{"kind": "mlflow", "uri": "postgresql://me:mine@host/db"}],
             "uri must hold no password, which the recipe would show; write ${env:NAME} in its place "

@@ -5,6 +5,7 @@ A pod that no policy of a direction selects is open in it; one that some select 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any, Literal
 
 Policy = Mapping[str, Any]
@@ -20,11 +21,16 @@ ALL_PORTS = AllPorts()
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """As policies see it."""
+    """As policies see it.
+
+    Args:
+        address: of something that is no pod, which a policy may name.
+    """
 
     labels: Mapping[str, str]
     namespace: str = "lessrl"
     namespace_labels: Mapping[str, str] | None = None
+    address: str = ""
 
     @property
     def home(self) -> Mapping[str, str]:
@@ -69,8 +75,12 @@ def _let(
 
 
 def _is_peer(peer: Mapping[str, Any], policy: Policy, pod: Pod) -> bool:
-    assert set(peer) <= {"podSelector", "namespaceSelector"}, f"address ranges are not worked out: {peer}"
-    if pod == OUTSIDE:
+    if "ipBlock" in peer:
+        assert set(peer) == {"ipBlock"}, peer
+        assert set(peer["ipBlock"]) == {"cidr"}, peer
+        return bool(pod.address) and ip_address(pod.address) in ip_network(peer["ipBlock"]["cidr"])
+    assert set(peer) <= {"podSelector", "namespaceSelector"}, peer
+    if not pod.namespace:
         return False
     if "namespaceSelector" in peer:
         if not _selects(peer["namespaceSelector"], pod.home):

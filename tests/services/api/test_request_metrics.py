@@ -69,10 +69,14 @@ def test_its_time_ends_where_its_answer_begins() -> None:
     assert samples(metrics)["less_api_request_seconds_sum", (Route.path,)] == 0.25
 
 
-def test_a_request_without_a_route_is_counted_under_no_word_of_its_sender() -> None:
+def test_a_request_is_counted_under_no_word_of_its_sender() -> None:
     metrics = RequestMetrics(StreamSlots(4))
     call(metrics, 403, method="EVIL")
-    assert samples(metrics)["less_api_requests_total", ("4xx", "any", UNMATCHED)] == 1
+    # The path is there, and not for such a method.
+    call(metrics, 405, route=Route(), method="EVIL")
+    found = samples(metrics)
+    assert found["less_api_requests_total", ("4xx", "any", UNMATCHED)] == 1
+    assert found["less_api_requests_total", ("4xx", "any", Route.path)] == 1
 
 
 def test_open_streams_are_shown_as_they_are_at_the_scrape() -> None:

@@ -106,6 +106,7 @@ async def test_totals_of_a_process_older_than_the_control_plane_are_counted_from
         run = Run(plane, described(run_dir=str(tmp_path / "run")))
         await run.start()
         await run.say(make_step(1))
+        await run.tell("checkpoint_saved", checkpoint="step-000001", step=1, bytes=2048)
     clock.now = 1600.0
     async with open_plane(path, clock=clock) as plane:
         again = Run(plane, described(run_dir=str(tmp_path / "run")))
@@ -115,9 +116,30 @@ async def test_totals_of_a_process_older_than_the_control_plane_are_counted_from
         labels = {"run_id": "run-1"}
         # Of a step that was reported to the one before it.
         assert metrics.registry.get_sample_value("less_run_last_step_timestamp_seconds", labels) == 1000.0
+        assert metrics.registry.get_sample_value("less_checkpoint_last_success_timestamp_seconds", labels) == 1000.0
+        assert metrics.registry.get_sample_value("less_checkpoint_bytes", labels) == 2048
         for finished in (40, 43):
             await again.say(BufferReport(queues={}, version=1, totals={"rollout_finished_groups": finished}))
         assert metrics.registry.get_sample_value("less_rollout_finished_groups_total", labels) == 3
+
+
+async def test_events_that_the_control_plane_before_this_one_counted_do_not_count_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.sqlite")
+    restarted = make_event("worker_restarted", workers=(make_worker(),))
+    async with open_plane(path) as plane:
+        run = Run(plane, described(run_dir=str(tmp_path / "run")))
+        await run.start()
+        await run.say(restarted, restarted)
+    async with open_plane(path) as plane:
+        again = Run(plane, described(run_dir=str(tmp_path / "run")), link="link-2")
+        await again.register()
+        await plane.remember(again.run_id, [restarted, restarted, make_step(1)])
+        await again.say(restarted)
+        metrics = again.control.metrics
+        assert metrics is not None
+        labels = {"run_id": "run-1", "role": "rollout"}
+        # From 2 to 1: began anew, and rose by the one of now.
+        assert metrics.registry.get_sample_value("less_worker_restarts_total", labels) == 1
 
 
 async def test_a_run_that_ended_shows_its_last_step_after_a_restart(tmp_path: Path) -> None:

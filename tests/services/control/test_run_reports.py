@@ -1,9 +1,12 @@
 """What a run's process reports, each report once, and what of it becomes known and told."""
 
-from control_builders import Run, started_run
+import pytest
+from control_builders import CALLER, Run, started_run
 from report_builders import Clock, make_evaluation, make_event, make_step, make_worker
 
+from services.control.calls import PauseRequest
 from services.control.machine import Happening
+from services.control.run import CallAnswer
 from services.reports import (
     BufferReport,
     Failure,
@@ -65,6 +68,42 @@ async def test_a_process_that_was_replaced_has_no_queues_and_no_workers() -> Non
         assert sample(run, "less_rollout_inflight_groups") == 1
         await Run(run.plane, run.description, link="link-2").start()
         assert sample(run, "less_rollout_inflight_groups") is None
+
+
+async def test_the_steps_of_a_process_that_begins_from_nothing_count_again() -> None:
+    async with started_run() as run:
+        await run.say(*(make_step(step) for step in range(1, 4)), make_evaluation(2, 0.75))
+        later = Run(run.plane, run.description, link="link-2")
+        await later.start()
+        await later.say(make_step(1), make_evaluation(0, 0.25))
+        assert sample(run, "less_run_step") == 1
+        assert sample(run, "less_rollout_generated_tokens_total") == 400
+        assert sample(run, "less_evaluation_accuracy_ratio") == 0.25
+
+
+async def test_a_sitting_from_an_earlier_checkpoint_counts_its_steps_and_its_totals_begin_at_zero() -> None:
+    async with started_run() as run:
+        await run.say(*(make_step(step) for step in range(1, 6)), standing(9, 2.0))
+        await run.tell(Happening.STARTING)
+        await run.tell("checkpoint_loaded", step=2)
+        await run.say(standing(4, 0.5), make_step(3))
+        assert sample(run, "less_run_step") == 3
+        assert sample(run, "less_rollout_generated_tokens_total") == 600
+        assert sample(run, "less_rollout_finished_groups_total") == 13
+        assert sample(run, "less_rollout_worker_idle_seconds_total", cause="pause") == 2.5
+
+
+@pytest.mark.parametrize(
+    ("details", "workers"), [({"released": "all"}, None), ({"process": "ended"}, None), ({"released": "none"}, 1.0)]
+)
+async def test_a_pause_that_ended_the_workers_shows_none(details: dict[str, str], workers: float | None) -> None:
+    async with started_run() as run:
+        await run.say(make_event("worker_started", workers=(make_worker(),)), standing(1, 0.0))
+        assert isinstance(await run.control.pause(PauseRequest(checkpoint=False), CALLER), CallAnswer)
+        await run.tell(Happening.PAUSED, **details)
+        assert run.state is RunState.PAUSED
+        assert sample(run, "less_workers", role="rollout", state="ready") == workers
+        assert sample(run, "less_rollout_inflight_groups") == workers
 
 
 async def test_a_process_that_another_one_has_replaced_is_not_listened_to() -> None:
@@ -130,5 +169,11 @@ async def test_what_earlier_processes_reported_takes_the_place_of_what_was_known
         await run.plane.remember(run.run_id, [make_step(1), make_step(2), make_evaluation(0), make_event("started")])
         record = run.control.record
         assert (record.step, record.tokens_generated, record.attempt) == (2, 200, 2)
-        assert sample(run, "less_rollout_generated_tokens_total") == 200
+        assert sample(run, "less_run_step") == 2
+        # A counter that fell to 200 would be to Prometheus one that began anew and rose by 200 at once.
+        assert sample(run, "less_rollout_generated_tokens_total") == 500
+        assert sample(run, "less_step_seconds_count") == 5
+        await later.say(make_step(3), make_step(4))
+        assert sample(run, "less_rollout_generated_tokens_total") == 700
+        assert sample(run, "less_step_seconds_count") == 7
         assert await run.kinds("attempt_started") == ["attempt_started"] * 2

@@ -52,6 +52,26 @@ def test_a_run_that_goes_on_shows_no_step_twice_and_none_of_what_it_took_back(tm
     assert [step for step, _ in found["val/step"]] == [2]
 
 
+def test_what_an_earlier_process_did_not_come_to_is_shown_too(tmp_path: Path) -> None:
+    before = opened(tmp_path)
+    # It was slow, and killed: step 2 waited. The evaluation after step 1 had its answers, and was not told.
+    before.log(step_point(1, 0.1))
+    before.close("interrupted")
+    after = opened(tmp_path, first_step=3)
+    past = [step_point(1, 0.9), step_point(2, 0.2), step_point(3, 0.3)]
+    for point in (*past, evaluation_point(1), step_point(4, 0.4)):
+        after.log(point)
+    after.close("interrupted")
+    # Back to step 2: what was logged of later ones is taken back.
+    last = opened(tmp_path, first_step=2)
+    for point in (step_point(1, 0.9), step_point(2, 0.2), evaluation_point(1), step_point(3, 0.5)):
+        last.log(point)
+    last.close("completed")
+    found = scalars(tmp_path / "tensorboard")
+    assert [(step, round(value, 3)) for step, value in found["critic/score/mean"]] == [(1, 0.1), (2, 0.2), (3, 0.5)]
+    assert [step for step, _ in found["val/step"]] == [1]
+
+
 def test_a_logger_that_is_added_to_a_run_that_goes_on_shows_its_past(tmp_path: Path) -> None:
     logger = opened(tmp_path, first_step=2)
     for step in (1, 2, 3):

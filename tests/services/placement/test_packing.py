@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.placement.packing import SLACK, Bundle, Node, pack
+from services.placement.packing import SLACK, Bundle, Node, first_without_device, pack
 
 QUARTERS = st.integers(0, 40).map(lambda number: number / 4)
 
@@ -84,3 +84,21 @@ def test_who_needs_no_gpu_follows_to_a_node_that_has_cpus_left() -> None:
 def test_tenths_that_add_up_to_a_little_more_than_they_say_still_fit() -> None:
     assert 0.1 + 0.2 > 0.3
     assert pack([make_bundle(0.1), make_bundle(0.2)], [make_node(cpus=0.3)]) == (0, 0)
+
+
+def test_parts_of_gpus_are_parts_of_one() -> None:
+    # 3 x 0.6 are less than two GPUs, and no GPU holds two of them.
+    sixths = [make_bundle(1, 0.6) for _ in range(3)]
+    assert first_without_device(sixths, 2) is sixths[2]
+    assert first_without_device(sixths, 3) is None
+    tenths = [make_bundle(1, 0.1) for _ in range(20)]
+    assert first_without_device(tenths, 2) is None
+
+
+def test_a_part_goes_where_least_is_left_and_whole_gpus_stay_whole() -> None:
+    half, most, whole = make_bundle(1, 0.5), make_bundle(1, 0.7), make_bundle(1, 1)
+    # 0.5 and 0.5 share the first, so that the second is whole.
+    assert first_without_device([half, half, whole], 2) is None
+    # 0.7 takes the first, 0.5 the second.
+    assert first_without_device([most, half, whole], 2) is whole
+    assert first_without_device([make_bundle(1, 8)], 8) is None

@@ -68,6 +68,21 @@ def write_model(folder: Path, **sizes: Any) -> str:
     return str(folder)
 
 
+def test_parts_of_gpus_that_add_up_and_find_no_gpu_are_refused() -> None:
+    """Ray would take the claim for the sum, and have it wait for ever: 3 x 0.6 on two GPUs."""
+    claims = {"num_cpus": 1, "num_gpus": 0.6}
+    changes = {
+        "learner.num_ranks": 2,
+        "rollout.num_workers": 1,
+        "cluster.learner": dict(claims),
+        "cluster.rollout": dict(claims),
+    }
+    said = refusal(make_nodes(gpus=2), changes)
+    assert "got rollout-0, which claims 0.6, and no GPU of gpu-0 has so much left" in said
+    assert said.endswith("(cluster.rollout.num_gpus)")
+    assert place_on(make_nodes(gpus=3), changes).idle_gpus == pytest.approx(1.2)
+
+
 def test_bundles_are_what_the_actors_claim_and_an_engine_is_one() -> None:
     changes = {"rollout.num_workers": 2, "rollout.engine.tensor_parallel_size": 4, "learner.num_ranks": 2}
     recipe = make_recipe(copy.deepcopy({**CUDA, **changes}))
