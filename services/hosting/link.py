@@ -81,6 +81,7 @@ class ControlLink:
         self._bell = Bell()
         self._sender: asyncio.Task[None] | None = None
         self._is_away = False
+        self._registering: asyncio.Task[None] | None = None
 
     async def open(self, history: Sequence[RunReport], *, seconds: float) -> None:
         """Register the run, with what its earlier processes reported.
@@ -91,7 +92,7 @@ class ControlLink:
         self._history = tuple(history)
         try:
             async with asyncio.timeout(seconds):
-                await self._patiently(self._register)
+                await self._patiently(self._register, registers=True)
         except TimeoutError as error:
             raise ControlAway(f"the control plane gave no answer within {seconds:g} s") from error
         self._sender = asyncio.create_task(self._send_for_ever())
@@ -134,8 +135,10 @@ class ControlLink:
                 await self._bell.wait_until(lambda: not self._waiting)
         if self._waiting:
             logger.warning("the control plane was not told the last %d reports", len(self._waiting))
-        self._sender.cancel()
-        await asyncio.gather(self._sender, return_exceptions=True)
+        tasks = [each for each in (self._sender, self._registering) if each is not None]
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._sender = None
         await self._transport.close()
 
@@ -143,6 +146,12 @@ class ControlLink:
         await self._transport.register(self._description, self._link_id, resumed=self._resumed)
         if self._history:
             await self._transport.remember(self._description.run_id, self._history)
+
+    async def _register_again(self) -> None:
+        """Once for all calls that learn together that the run is unknown: what is remembered is counted."""
+        if self._registering is None or self._registering.done():
+            self._registering = asyncio.create_task(self._patiently(self._register, registers=True))
+        await asyncio.shield(self._registering)
 
     async def _send_for_ever(self) -> None:
         while True:
@@ -158,8 +167,12 @@ class ControlLink:
     async def _send(self, first: int, batch: Sequence[ControlReport]) -> int:
         return await self._transport.report(self._description.run_id, self._link_id, first, batch)
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a call until the control plane answers it."""
+    async def _patiently(self, call: Callable[[], Awaitable[T]], *, registers: bool = False) -> T:
+        """Repeat a call until the control plane answers it.
+
+        Args:
+            registers: whether the call itself makes the run known.
+        """
         wait = FIRST_WAIT_SECONDS
         while True:
             try:
@@ -172,7 +185,8 @@ class ControlLink:
                 wait = min(2 * wait, MAX_WAIT_SECONDS)
             except RunUnknown:
                 logger.warning("the control plane does not know run %s, it is told again", self._description.run_id)
-                await self._patiently(self._register)
+                if not registers:
+                    await self._register_again()
             else:
                 if self._is_away:
                     logger.warning("the control plane is back")

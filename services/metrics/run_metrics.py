@@ -107,6 +107,8 @@ class RunMetrics:
         self._workers.clear()
         self._standings.clear()
         self.values.forget(*_LIVE_GAUGES)
+        for component in ("rollout_min", "rollout_max"):
+            self.values.forget("less_policy_version", component=component)
 
     def count_pause(self, *, mode: PauseMode, succeeded: bool) -> None:
         """A pause that was asked for in this mode ended."""

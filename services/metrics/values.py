@@ -70,10 +70,17 @@ class FamilyValues(Collector):
         else:
             self._leave_out()
 
-    def forget(self, *names: str) -> None:
-        """Gauges whose values nobody knows any more."""
+    def forget(self, *names: str, **labels: str) -> None:
+        """Gauges whose values nobody knows any more.
+
+        Args:
+            labels: only those with these values.
+        """
         for name in names:
-            self._numbers[name].clear()
+            known = tuple(self._families[name].labels)
+            for values in [*self._numbers[name]]:
+                if all(values[known.index(label)] == value for label, value in labels.items()):
+                    del self._numbers[name][values]
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """A histogram sees one more value."""

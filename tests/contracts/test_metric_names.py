@@ -218,6 +218,11 @@ def test_the_contract_sees_an_unknown_name() -> None:
     ]
 
 
+def test_no_plug_in_is_called_as_a_number_that_is_there_already() -> None:
+    assert "total" not in kinds("shaping.rewards"), "reward_total_value is the weighted sum"
+    assert not {"policy", "kl", "drift"} & set(kinds("learner.regularisers")), "learner_<term>_loss has these"
+
+
 def test_names_are_unique_and_so_are_the_prometheus_families() -> None:
     metrics = catalogue().metrics
     families = [metric.family for metric in metrics] + [family.name for family in FAMILIES]

@@ -1,5 +1,6 @@
 """A control plane behind a Transport that can go away, lose its store, and be asked the same thing twice."""
 
+import asyncio
 from collections.abc import Sequence
 
 from services.control.calls import CancelRequest, PauseRequest, ResumeRequest
@@ -23,6 +24,8 @@ class FakeTransport:
 
     async def register(self, description: RunDescription, link_id: str, *, resumed: bool) -> None:
         self._fail()
+        # As over any wire, others may ask meanwhile.
+        await asyncio.sleep(0)
         self.known.add(description.run_id)
         self.registered.append((link_id, resumed))
 

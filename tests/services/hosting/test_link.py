@@ -91,6 +91,14 @@ async def test_an_intent_is_waited_for_through_an_absence() -> None:
         assert (await link.intent_after(4)).generation == 5
 
 
+async def test_calls_that_learn_together_that_the_run_is_unknown_make_it_known_once() -> None:
+    transport = FakeTransport()
+    async with opened(transport) as link:
+        transport.known.clear()
+        await asyncio.gather(link.intent_after(4), link.intent_after(5), link.intent_after(6))
+        assert len(transport.registered) == 2
+
+
 async def test_a_link_that_nobody_answers_fails_to_open_within_its_time() -> None:
     transport = FakeTransport()
     transport.failures = [ControlAway("away")] * 10_000

@@ -240,15 +240,17 @@ def test_levels_between_steps_come_from_the_buffer_and_a_lost_worker_serves_no_v
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED])
-def test_a_run_that_has_ended_has_no_workers_and_no_queues(state: RunState) -> None:
+def test_a_run_that_has_ended_has_no_workers_no_queues_and_no_served_version(state: RunState) -> None:
     metrics = make_metrics()
-    metrics.observe(
-        BufferReport(queues={"in_flight": (3, 8)}, version=1, workers=(make_status("rollout-0", "serving"),))
-    )
+    metrics.observe(make_step(1))
+    workers = (make_status("rollout-0", "serving", 1),)
+    metrics.observe(BufferReport(queues={"in_flight": (3, 8)}, version=1, workers=workers))
     levels = {"less_workers", "less_queue_groups", "less_rollout_inflight_groups"}
     assert {name for name, _ in samples(metrics)} >= levels
     metrics.observe_state(state)
-    assert not {name for name, _ in samples(metrics)} & levels
+    found = samples(metrics)
+    assert not {name for name, _ in found} & levels
+    assert {labels for name, labels in found if name == "less_policy_version"} == {(("component", "learner"),)}
 
 
 def test_scores_of_benchmarks_are_told_apart_by_k() -> None:
