@@ -1,6 +1,8 @@
 """The exposition text says what the reports said, and nothing else."""
 
 import math
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -300,3 +302,15 @@ def test_the_series_of_a_run_stay_below_the_budget() -> None:
     scores = {f"val-core/set{index}/acc/mean@32": 0.5 for index in range(7)}
     metrics.observe(replace(make_evaluation(4), metrics=scores))
     assert len(FAMILIES) < len(samples(metrics)) < 2000
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_prometheus_own_linter_finds_no_fault() -> None:
+    metrics = make_metrics()
+    names = [name for metric in catalogue().metrics if metric.is_closed for name in metric.names]
+    metrics.observe(make_step(1, dict.fromkeys(names, 1.0)))
+    text = generate_latest(metrics.registry)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    faulty = b"# HELP less_balls balls\n# TYPE less_balls counter\nless_balls 1\n"
+    assert subprocess.run(["promtool", "check", "metrics"], input=faulty, capture_output=True, check=False).returncode
