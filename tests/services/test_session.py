@@ -145,6 +145,8 @@ async def test_a_session_starts_trains_and_exports_in_this_order() -> None:
         "StepReport",
         "EvaluationReport",
         "StepReport",
+        # What was done since the last look, for totals that are told to the end.
+        "BufferReport",
     ]
     assert "http://127.0.0.1:1" in control.events("starting")[0].message
 
