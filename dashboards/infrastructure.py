@@ -24,7 +24,6 @@ _WORKERS = Section(
             Query(f"{level('less_workers', 'role', 'state')} > 0", "{{run_id}} {{role}} {{state}}"),
             axis="workers",
             minimum=0,
-            is_stacked=True,
         ),
         rare(
             "Workers started again",

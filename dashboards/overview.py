@@ -16,6 +16,7 @@ PHASE_COLOURS = {
     **{"evaluation": PURPLE, "checkpoint": SKY, "other": GREY},
 }
 
+_AT_WORK = f"sum by (run_id, role) ({level('less_workers', 'role', 'state', state='~ready|serving|behind|lent')})"
 _STEP, _TARGET = level("less_run_step"), level("less_run_target_steps")
 _IS_RUNNING = level("less_run_state", state="running")
 _ABOUT = (
@@ -216,10 +217,10 @@ _SPEED = Section(
         ),
         lines(
             "Workers",
-            "Workers by role and state. Good: all serving, the learner's and the shaping actors ready. "
-            "A lost, failed or draining one costs speed, not groups: these are asked for again.",
+            "Workers that can work, by role: ready, serving, behind by a version, or lent to an evaluation. Good: as "
+            "many as the recipe asks for. One that is out costs speed, not groups: these are asked for again.",
             Unit.COUNT,
-            Query(f"{level('less_workers', 'role', 'state')} > 0", "{{run_id}} {{role}} {{state}}"),
+            per_run_and("role", _AT_WORK),
             axis="workers",
             minimum=0,
             is_stacked=True,

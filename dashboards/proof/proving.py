@@ -60,6 +60,8 @@ def prove(folder: Path, *, steps: int, pause_seconds: float, tell: Callable[[str
         RuntimeError: the run did not go as the story says.
     """
     require_program()
+    # The run works from the checkout, and Prometheus reads paths from where its configuration lies.
+    folder = folder.resolve()
     watch = folder / "prometheus"
     watch.mkdir(parents=True)
     with started_run(folder, RECIPE, [*SETTINGS, f"run.steps={steps}"]) as run:
