@@ -1,6 +1,7 @@
 """Catalogue == code == panels: every family is on a panel, and every panel asks for families that exist."""
 
 import pytest
+from report_builders import make_description
 
 from dashboards import lint
 from dashboards.build import dashboards
@@ -13,7 +14,6 @@ from dashboards.ray_metrics import FOREIGN
 from dashboards.reading import targets
 from services.metrics.entries import OUTSIDE, catalogue
 from services.metrics.run_metrics import RunMetrics
-from services.reports import RunDescription
 from shaping.groups import Verdict, VerdictStatus
 from shaping.support import SegmentClass
 
@@ -52,18 +52,7 @@ def test_every_foreign_metric_of_the_list_is_asked_for() -> None:
 
 
 def test_the_exporter_serves_every_family_of_a_run_under_the_names_that_panels_ask_for() -> None:
-    description = RunDescription(
-        run_id="run-1",
-        name="one",
-        model="policy",
-        algorithm="grpo",
-        shaping="less",
-        seed=0,
-        total_steps=1,
-        recipe_hash="abc",
-        run_dir="runs/one",
-    )
-    metrics = RunMetrics(description, catalogue=catalogue(), version="1", clock=lambda: 0.0)
+    metrics = RunMetrics(make_description(), catalogue=catalogue(), version="1", clock=lambda: 0.0)
     served = {sample.name: set(sample.labels) for metric in metrics.registry.collect() for sample in metric.samples}
     for name, labels in INFO_LABELS.items():
         assert served[name] == {"run_id", *labels}
