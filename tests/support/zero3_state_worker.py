@@ -65,6 +65,7 @@ class Rank:
         )
         learner = Learner(config, engine=engine, model_path=model_path, rank=self.rank)
         learner.start()
+        self.latest = learner
         return learner, engine
 
     def step(self, learner: Learner, name: str, step: int) -> dict[str, float]:
@@ -190,6 +191,8 @@ def main() -> None:
     torch.set_num_threads(1)
     worker = Rank(rank, num_ranks, port, Path(sys.argv[5]), Path(sys.argv[6]))
     {"straight": worker.straight, "resumed": worker.resumed}[phase]()
+    # All learners of a process share one group: a rank that ended without leaving it could abort another.
+    worker.latest.close()
 
 
 if __name__ == "__main__":
