@@ -3,7 +3,7 @@
 Everything random is derived from (run seed, ordinal, round), so a group asked for again is the same group.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,12 +20,13 @@ from shaping.records import GroupRequest, Prompt, Sampling
 
 @dataclass(slots=True, kw_only=True)
 class OpenGroup:
-    """A group under way: its prompt and the rounds it has finished."""
+    """A group under way: its prompt, the rounds it has finished, and what was remembered of it when it was opened."""
 
     ordinal: int
     prompt: Prompt
     visit: int
     prompt_ids: IntArray
+    recalled: Mapping[str, float] = field(default_factory=dict)
     finished: list[FinishedRound] = field(default_factory=list)
 
     @property
@@ -90,6 +91,7 @@ class GroupFactory:
             prompt=item.prompt,
             visit=item.visit,
             prompt_ids=self._renderer.prompt_ids(item.prompt),
+            recalled=self._memory.read(item.prompt.prompt_id),
         )
 
     def next_request(self, group: OpenGroup, *, num_rounds_done: int, step: int) -> tuple[Round, GroupRequest] | None:
@@ -101,7 +103,7 @@ class GroupFactory:
         """
         if num_rounds_done and not self.scores_rounds:
             return None
-        planned = self._plan.next_round(group.prompt, tuple(group.finished), self._memory)
+        planned = self._plan.next_round(group.prompt, tuple(group.finished), group.recalled)
         if planned is None:
             return None
         sampling = self._renderer.stop_rules.added_to(self._sampling_at(step))
@@ -116,6 +118,7 @@ class GroupFactory:
             num_rollouts=planned.num_rollouts,
             sampling=sampling,
             seed=derive_seed(self._seed, group.ordinal, num_rounds_done),
+            recalled=group.recalled,
         )
         return planned, request
 
@@ -133,6 +136,9 @@ class GroupFactory:
         self._memory.restore(saved_mapping(state, "memory", "group factory"))
 
     def settle(self, group: OpenGroup, outcome: GroupOutcome) -> None:
-        """A group has ended: let plan and selector learn from it. Called in order of ordinals, once per step."""
-        self._plan.close(group.prompt, group.visit, tuple(group.finished), self._memory)
+        """A group has ended: let memory and selector learn from it. Called in order of ordinals, once per step."""
+        prompt_id = group.prompt.prompt_id
+        learned = {**self._plan.close(group.prompt, tuple(group.finished)), **outcome.remembered}
+        if learned:
+            self._memory.write(prompt_id, group.visit, {**self._memory.read(prompt_id), **learned})
         self._stream.observe(outcome)

@@ -101,6 +101,7 @@ class RolloutWorker:
             prompt_ids=request.prompt_ids,
             rollouts=rollouts,
             vocab_size=self._info.vocab_size,
+            recalled=request.recalled,
         )
         summary = summarise(group, round_index=request.round_index, generation_s=self._clock() - started)
         return summary, group

@@ -182,6 +182,7 @@ class GroupLoop:
             num_correct=summary.num_correct,
             num_scored=summary.num_scored,
             was_trained=summary.drop is None,
+            remembered=summary.remembered,
         )
         self._outcomes[group.ordinal] = (group, outcome)
         del self._open[group.ordinal]

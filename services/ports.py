@@ -4,7 +4,8 @@ The orchestrator moves references and small summaries; `Ref` is opaque to it: an
 an object-store reference under Ray.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from learner.batch_plan import BatchPlan, SampleSize
@@ -46,6 +47,7 @@ class ShapedSummary:
     Args:
         samples: sizes of its samples, in order; empty exactly when `drop` is set. `group_index` is 0.
         excluded: verdicts of the rollouts that were left out of scoring; not kept in a file of groups.
+        remembered: what shaping wants remembered of the prompt; not kept in a file of groups either.
     """
 
     group_id: str
@@ -56,6 +58,7 @@ class ShapedSummary:
     num_scored: int
     min_policy_version: int
     excluded: tuple[Verdict, ...] = ()
+    remembered: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,7 @@ def ended_groups(ended: Iterable[tuple[OpenGroup, GroupOutcome]]) -> tuple[Ended
                 "num_correct": outcome.num_correct,
                 "num_scored": outcome.num_scored,
                 "was_trained": outcome.was_trained,
+                "remembered": dict(outcome.remembered),
             },
         )
         for group, outcome in ended

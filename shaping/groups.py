@@ -1,6 +1,7 @@
 """Records of hops 4 to 6: verdicts, scored, segmented and shaped groups, and groups that are dropped."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -70,6 +71,7 @@ class ScoredGroup:
         reward_parts: named parts before weighting, each [G] float32.
         verdicts: [G], the correctness verdict of each rollout.
         excluded: verdicts of the rollouts left out.
+        remembered: what the run is to remember of the prompt from now on, by name.
     """
 
     group: RolloutGroup
@@ -77,6 +79,7 @@ class ScoredGroup:
     reward_parts: dict[str, FloatArray]
     verdicts: tuple[Verdict, ...]
     excluded: tuple[Verdict, ...] = ()
+    remembered: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"ScoredGroup {self.group.group_id}"

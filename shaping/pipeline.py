@@ -4,9 +4,8 @@ Flow: score -> transforms -> segments -> base advantages -> shapers -> samples. 
 the group and the recipe. Knows no queue, process or learner.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import reduce
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -47,6 +46,7 @@ class TrainableGroup:
         excluded: verdicts of the rollouts that were left out of scoring.
         shaped: what its advantages follow from, for explanations; `samples` alone is what the learner reads.
         metrics: numbers of this group, to be merged over groups.
+        remembered: of its `ScoredGroup`, after the transforms.
     """
 
     group_id: str
@@ -57,6 +57,7 @@ class TrainableGroup:
     num_scored: int
     excluded: tuple[Verdict, ...]
     metrics: dict[str, Metric]
+    remembered: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class DroppedGroup:
     num_scored: int
     excluded: tuple[Verdict, ...]
     metrics: dict[str, Metric]
+    remembered: Mapping[str, float] = field(default_factory=dict)
 
 
 ShapingResult = TrainableGroup | DroppedGroup
@@ -177,12 +179,11 @@ class ShapingPipeline:
         if isinstance(scored, Drop):
             return _dropped(group, scored, verdict_metrics(scored.excluded))
         metrics = verdict_metrics((*scored.verdicts, *scored.excluded)) | score_metrics(scored)
-        kept = _transform(scored, self._transforms)
-        if isinstance(kept, Drop):
-            return _dropped(group, kept, metrics, scored)
-        if kept.group.num_response_tokens == 0:
+        kept, drop = _transform(scored, self._transforms)
+        if drop is None and kept.group.num_response_tokens == 0:
             drop = Drop(reason=DropReason.EMPTY, detail="no rollout has response tokens")
-            return _dropped(group, drop, metrics, scored)
+        if drop is not None:
+            return replace(_dropped(group, drop, metrics, scored), remembered=kept.remembered)
         began = self._now()
         segmented = segment_group(kept, self.config.segments)
         segmented_at = self._now()
@@ -192,7 +193,7 @@ class ShapingPipeline:
         metrics |= segment_metrics(segmented) | advantage_metrics(shaped) | multiplier_metrics(shaped) | shaper_metrics
         if self.config.drop_without_signal and not any(row.any() for row in shaped.advantages):
             drop = Drop(reason=DropReason.NO_SIGNAL, detail="every advantage of the group is 0")
-            return _dropped(group, drop, metrics, scored)
+            return replace(_dropped(group, drop, metrics, scored), remembered=kept.remembered)
         return TrainableGroup(
             group_id=group.group_id,
             prompt_id=group.prompt.prompt_id,
@@ -202,6 +203,7 @@ class ShapingPipeline:
             num_scored=scored.group.group_size,
             excluded=scored.excluded,
             metrics=metrics | outcome_metrics(None),
+            remembered=kept.remembered,
         )
 
     def _now(self) -> float:
@@ -224,9 +226,14 @@ class ShapingPipeline:
         return shaped, merge_metrics(parts)
 
 
-def _transform(scored: ScoredGroup, transforms: list[GroupTransform]) -> ScoredGroup | Drop:
-    start: ScoredGroup | Drop = scored
-    return reduce(lambda kept, t: kept if isinstance(kept, Drop) else t.transform(kept), transforms, start)
+def _transform(scored: ScoredGroup, transforms: list[GroupTransform]) -> tuple[ScoredGroup, Drop | None]:
+    """The group as the last transform left it, and why it is dropped, if it is."""
+    for transform in transforms:
+        result = transform.transform(scored)
+        if isinstance(result, Drop):
+            return scored, result
+        scored = result
+    return scored, None
 
 
 def _times(left: tuple[FloatArray, ...], right: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:

@@ -7,7 +7,8 @@ filled in later; each validates itself when made and raises RecordError.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from shaping.checks import FloatArray, IntArray, check_floats, check_ids, require
@@ -117,6 +118,7 @@ class GroupRequest:
         round_index: 0-based round of the group's rollout plan.
         num_rollouts: rollouts to sample in this round.
         seed: base seed; rollout i of the round samples with its own stream derived from it.
+        recalled: what the run remembers of the prompt, by name, as it was when the group was opened.
     """
 
     group_id: str
@@ -127,6 +129,7 @@ class GroupRequest:
     num_rollouts: int
     sampling: Sampling
     seed: int
+    recalled: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"GroupRequest {self.group_id}"
@@ -210,13 +213,18 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutGroup:
-    """All rollouts of one prompt: the unit that travels. Entropies are checked against ln V here."""
+    """All rollouts of one prompt: the unit that travels. Entropies are checked against ln V here.
+
+    Args:
+        recalled: of its request.
+    """
 
     group_id: str
     prompt: Prompt
     prompt_ids: IntArray
     rollouts: tuple[Rollout, ...]
     vocab_size: int
+    recalled: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"RolloutGroup {self.group_id}"
@@ -273,10 +281,4 @@ def merge_rounds(rounds: tuple[RolloutGroup, ...]) -> RolloutGroup:
     if len(rounds) == 1:
         return first
     rollouts = tuple(rollout for each in rounds for rollout in each.rollouts)
-    return RolloutGroup(
-        group_id=first.group_id,
-        prompt=first.prompt,
-        prompt_ids=first.prompt_ids,
-        rollouts=rollouts,
-        vocab_size=first.vocab_size,
-    )
+    return replace(first, rollouts=rollouts)

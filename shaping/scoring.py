@@ -7,7 +7,7 @@ that some reward could not judge is left out and counted, never scored 0. Knows 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -132,10 +132,4 @@ def _drop(excluded: Sequence[Verdict], group_size: int) -> Drop:
 def _keep(group: RolloutGroup, indices: list[int]) -> RolloutGroup:
     if len(indices) == group.group_size:
         return group
-    return RolloutGroup(
-        group_id=group.group_id,
-        prompt=group.prompt,
-        prompt_ids=group.prompt_ids,
-        rollouts=tuple(group.rollouts[index] for index in indices),
-        vocab_size=group.vocab_size,
-    )
+    return replace(group, rollouts=tuple(group.rollouts[index] for index in indices))

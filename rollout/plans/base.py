@@ -1,10 +1,10 @@
 """What a rollout plan is: the rounds in which one group is sampled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from shaping.checks import FloatArray
-from shaping.memories.base import PromptMemory
 from shaping.records import Prompt
 
 
@@ -42,10 +42,16 @@ class RolloutPlan(Protocol):
     max_rollouts: int
     max_rounds: int
 
-    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
-        """The next round, or None when the group is complete. The first call (nothing finished) must give a round."""
+    def next_round(
+        self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
+    ) -> Round | None:
+        """The next round, or None when the group is complete. The first call (nothing finished) must give a round.
+
+        Args:
+            recalled: what was remembered of the prompt when the group was opened.
+        """
         ...
 
-    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
-        """Write what is worth remembering of the prompt."""
+    def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
+        """What is to be remembered of the prompt from now on, by name; other names stay as they were."""
         ...

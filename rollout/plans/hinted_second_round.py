@@ -16,12 +16,12 @@ the last length kept per prompt. Deviation: two rounds instead of four, and step
 accuracy curve.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout.plans.base import FinishedRound, Round
 from rollout.reference_answers import BOX
 from shaping.errors import RecipeError
-from shaping.memories.base import PromptMemory
 from shaping.records import Prompt
 from shaping.signals import Signal
 
@@ -50,47 +50,46 @@ class Config:
 
 
 class HintedSecondRoundPlan:
-    """A RolloutPlan of two rounds. Holds no state of its own: what it learns is in the memory."""
+    """A RolloutPlan of two rounds. Holds no state of its own: what it learns is remembered for it."""
 
     def __init__(self, config: Config, *, group_size: int) -> None:
         self._config = config
         self.max_rollouts = group_size
         self.max_rounds = 2
 
-    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
+    def next_round(
+        self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
+    ) -> Round | None:
         num_first = self.max_rollouts // 2
         if not finished:
             return Round(num_rollouts=num_first)
         if len(finished) > 1:
             return None
-        num_steps = self._num_hint_steps(prompt, memory) if self._is_below_target(finished[0]) else 0
+        num_steps = self._num_hint_steps(prompt, recalled) if self._is_below_target(finished[0]) else 0
         hint = hint_text(prompt.solution_steps[:num_steps])
         return Round(num_rollouts=self.max_rollouts - num_first, hint=hint)
 
-    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
-        """Move the remembered length by the outcome of a hinted round.
-
-        The length comes from the round itself, not from the memory, so that closing a visit twice moves it once.
-        """
+    def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
+        """The remembered length, moved by the outcome of a hinted round; nothing without one."""
         if len(finished) < 2 or not finished[1].round.hint:
-            return
+            return {}
         accuracy = _accuracy(finished[1])
         if accuracy is None:
-            return
+            return {}
         steps = prompt.solution_steps
         most = num_showable_steps(steps)
         used = next(k for k in range(1, most + 1) if hint_text(steps[:k]) == finished[1].round.hint)
         moved = used + (accuracy < self._config.target) - (accuracy > self._config.target)
-        memory.write(prompt.prompt_id, visit, {REMEMBERED: float(min(max(moved, 1), most))})
+        return {REMEMBERED: float(min(max(moved, 1), most))}
 
     def _is_below_target(self, first: FinishedRound) -> bool:
         accuracy = _accuracy(first)
         return accuracy is not None and accuracy < self._config.target
 
-    def _num_hint_steps(self, prompt: Prompt, memory: PromptMemory) -> int:
+    def _num_hint_steps(self, prompt: Prompt, recalled: Mapping[str, float]) -> int:
         most = num_showable_steps(prompt.solution_steps)
         first = most if self._config.first_num_steps is None else self._config.first_num_steps
-        return min(int(memory.read(prompt.prompt_id).get(REMEMBERED, first)), most)
+        return min(int(recalled.get(REMEMBERED, first)), most)
 
 
 def num_showable_steps(steps: tuple[str, ...]) -> int:

@@ -1,9 +1,9 @@
 """One round: all rollouts of the group at once, without a hint. What GRPO does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout.plans.base import FinishedRound, Round
-from shaping.memories.base import PromptMemory
 from shaping.records import Prompt
 from shaping.signals import Signal
 
@@ -22,12 +22,16 @@ class SingleRoundPlan:
         self.max_rollouts = group_size
         self.max_rounds = 1
 
-    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
-        del prompt, memory
+    def next_round(
+        self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
+    ) -> Round | None:
+        del prompt, recalled
         return None if finished else Round(num_rollouts=self.max_rollouts)
 
-    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
+    def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
         """Nothing to remember."""
+        del prompt, finished
+        return {}
 
 
 def build(config: Config, *, group_size: int) -> SingleRoundPlan:

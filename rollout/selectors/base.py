@@ -1,17 +1,23 @@
 """What a prompt selector is: which prompt of the data set comes next."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupOutcome:
-    """What the run saw of one prompt: reported once per group, trained or dropped."""
+    """What the run saw of one prompt: reported once per group, trained or dropped.
+
+    Args:
+        remembered: what shaping wants remembered of the prompt, by name; for its memory, not for selectors.
+    """
 
     prompt_id: str
     num_correct: int
     num_scored: int
     was_trained: bool
+    remembered: Mapping[str, float] = field(default_factory=dict)
 
 
 class PromptSelector(Protocol):

@@ -82,6 +82,7 @@ class ShapingRole:
             num_scored=result.num_scored,
             min_policy_version=min(each.min_policy_version for each in rounds),
             excluded=result.excluded,
+            remembered=result.remembered,
         )
         return summary, samples
 

@@ -38,6 +38,13 @@ def finish(planned: Round, num_correct: int, num_decided: int | None = None) -> 
     return FinishedRound(round=planned, rewards=rewards, num_correct=num_correct)
 
 
+def settle(
+    plan: RolloutPlan, memory: PromptMemory, finished: tuple[FinishedRound, ...], *, visit: int, prompt: Prompt
+) -> None:
+    if learned := plan.close(prompt, finished):
+        memory.write("p", visit, learned)
+
+
 def play(
     plan: RolloutPlan, memory: PromptMemory, *num_correct: int, visit: int = 1, prompt: Prompt | None = None
 ) -> list[FinishedRound]:
@@ -45,11 +52,11 @@ def play(
     prompt = prompt or make_prompt()
     finished: list[FinishedRound] = []
     for correct in num_correct:
-        planned = plan.next_round(prompt, tuple(finished), memory)
+        planned = plan.next_round(prompt, tuple(finished), memory.read("p"))
         assert planned is not None
         finished.append(finish(planned, correct))
-    assert plan.next_round(prompt, tuple(finished), memory) is None
-    plan.close(prompt, visit, tuple(finished), memory)
+    assert plan.next_round(prompt, tuple(finished), memory.read("p")) is None
+    settle(plan, memory, tuple(finished), visit=visit, prompt=prompt)
     return finished
 
 
@@ -112,7 +119,7 @@ def test_closing_a_visit_twice_moves_the_hint_once() -> None:
     plan = make_plan()
     finished = tuple(play(plan, memory, 0, 4, visit=1))
     once = memory.read("p")
-    plan.close(make_prompt(), 1, finished, memory)
+    settle(plan, memory, finished, visit=1, prompt=make_prompt())
     assert memory.read("p") == once == {"num_hint_steps": 3.0}
 
 
@@ -131,17 +138,16 @@ def test_step_with_a_box_is_never_shown() -> None:
 def test_round_without_verdicts_is_not_an_accuracy_of_zero() -> None:
     plan, memory, prompt = make_plan(), make_memory(), make_prompt()
     undecided = finish(Round(num_rollouts=4), 0, num_decided=0)
-    second = plan.next_round(prompt, (undecided,), memory)
+    second = plan.next_round(prompt, (undecided,), memory.read("p"))
     assert second is not None
     assert second.hint == ""
     hinted = Round(num_rollouts=4, hint=hint_text(FIVE_STEPS[:2]))
-    plan.close(prompt, 1, (undecided, finish(hinted, 0, num_decided=0)), memory)
-    assert memory.read("p") == {}
+    assert plan.close(prompt, (undecided, finish(hinted, 0, num_decided=0))) == {}
 
 
 def test_accuracy_is_over_decided_rollouts() -> None:
     # 1 of 2 decided is on the target of 0.5, though 1 of 4 is not.
-    second = make_plan().next_round(make_prompt(), (finish(Round(num_rollouts=4), 1, num_decided=2),), make_memory())
+    second = make_plan().next_round(make_prompt(), (finish(Round(num_rollouts=4), 1, num_decided=2),), {})
     assert second is not None
     assert second.hint == ""
 
@@ -163,11 +169,11 @@ def test_hint_length_settles_where_the_target_is() -> None:
         memory = make_memory()
         for visit in range(1, 13):
             first = finish(Round(num_rollouts=8), 0)
-            second = plan.next_round(prompt, (first,), memory)
+            second = plan.next_round(prompt, (first,), memory.read("p"))
             assert second is not None
             length = second.hint.count("\n")
             finished = finish(second, sum(rng.random() < success[length] for _ in range(8)))
-            plan.close(prompt, visit, (first, finished), memory)
+            settle(plan, memory, (first, finished), visit=visit, prompt=prompt)
         last.append(length)
     assert abs(sum(last) / len(last) - 3) < 0.25
 

@@ -1,12 +1,13 @@
 """From a prompt to the requests of its group: everything random follows from seed, ordinal and round."""
 
+from collections.abc import Mapping
+
 from prompt_builders import make_factory
 
 from rollout.plans.base import FinishedRound, Round
 from rollout.requests import OpenGroup, derive_seed
 from rollout.selectors.base import GroupOutcome
 from rollout.selectors.sequential import SequentialSelector
-from shaping.memories.base import PromptMemory
 from shaping.memories.last_values import LastValues
 from shaping.records import GroupRequest, Prompt, Sampling
 
@@ -18,15 +19,17 @@ class ThreeRounds:
     max_rounds = 3
 
     def __init__(self) -> None:
-        self.closed: list[tuple[str, int, int]] = []
+        self.closed: list[tuple[str, int]] = []
 
-    def next_round(self, prompt: Prompt, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> Round | None:
-        del prompt, memory
+    def next_round(
+        self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
+    ) -> Round | None:
+        del prompt, recalled
         return None if len(finished) == 3 else Round(num_rollouts=2, hint="ab", temperature_scale=0.5 ** len(finished))
 
-    def close(self, prompt: Prompt, visit: int, finished: tuple[FinishedRound, ...], memory: PromptMemory) -> None:
-        memory.write(prompt.prompt_id, visit, {"rounds": float(len(finished))})
-        self.closed.append((prompt.prompt_id, visit, len(finished)))
+    def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
+        self.closed.append((prompt.prompt_id, len(finished)))
+        return {"rounds": float(len(finished))}
 
 
 def request_of(ordinal: int, *, seed: int = 0, step: int = 0) -> GroupRequest:
@@ -88,6 +91,21 @@ def test_what_a_group_taught_reaches_plan_and_selector_with_its_visit() -> None:
     for group in groups:
         outcome = GroupOutcome(prompt_id=group.prompt.prompt_id, num_correct=0, num_scored=2, was_trained=True)
         factory.settle(group, outcome)
-    assert plan.closed == [("p0", 1, 0), ("p1", 1, 0), ("p0", 2, 0)]
+    assert plan.closed == [("p0", 0), ("p1", 0), ("p0", 0)]
     assert seen == [(0, 0), (1, 0), (0, 0)]
-    assert memory.read("p0") == {"rounds": 0.0}
+    assert memory.state()["p0"] == {"visit": 2, "values": {"rounds": 0.0}}
+
+
+def test_plan_and_shaping_are_remembered_beside_each_other_and_recalled_at_the_next_visit() -> None:
+    factory = make_factory(num_prompts=1, plan=ThreeRounds(), memory=LastValues())
+    first, early = factory.open(0), factory.open(1)
+    outcome = GroupOutcome(prompt_id="p0", num_correct=1, num_scored=2, was_trained=False, remembered={"shortest": 5.0})
+    factory.settle(first, outcome)
+    factory.settle(first, outcome)
+    learned = {"rounds": 0.0, "shortest": 5.0}
+    again = factory.open(2)
+    assert (first.recalled, early.recalled, again.recalled) == ({}, {}, learned)
+    planned = factory.next_request(again, num_rounds_done=0, step=0)
+    assert planned is not None and planned[1].recalled == learned
+    factory.settle(again, GroupOutcome(prompt_id="p0", num_correct=0, num_scored=2, was_trained=True))
+    assert factory.open(3).recalled == learned
