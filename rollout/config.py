@@ -80,7 +80,8 @@ class RolloutConfig:
         num_workers: rollout workers, one engine each.
         groups_per_step: groups (prompts) that one learner step consumes.
         group_size: rollouts of a group under the default plan.
-        max_prompt_tokens: longer prompts are left out and counted, or refused where every prompt is too long.
+        max_prompt_tokens: prompts that are longer, with the longest hint of the plan, are left out and counted, or
+            refused where every prompt is too long.
         plan: rounds in which a group is sampled.
         selector: which prompt comes next.
         memory: what is remembered of a prompt between its visits.

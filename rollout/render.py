@@ -54,13 +54,14 @@ class Renderer:
             )
         return ids
 
-    def fits(self, prompt: Prompt) -> bool:
-        """Whether a prompt is short enough.
+    def fits(self, prompt: Prompt, *, hint: str = "") -> bool:
+        """Whether a prompt is short enough, with a hint behind it.
 
         Raises:
             DataError: a prompt without content, or with turns that the template does not take.
         """
-        return len(self._rendered(prompt)) <= self.max_prompt_tokens
+        num_tokens = len(self._rendered(prompt)) + (len(self.hint_ids(hint)) if hint else 0)
+        return num_tokens <= self.max_prompt_tokens
 
     def check_turns(self, prompts: Iterable[Prompt]) -> None:
         """Render one prompt of each sequence of roles, so that a run does not meet turns it cannot write at step 500.

@@ -8,19 +8,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rollout.plans.base import FinishedRound, RolloutPlan, Round
+from rollout.plans.base import FinishedRound, RolloutPlan, Round, round_metrics
 from rollout.prompts import PromptStream, PromptVisit
 from rollout.render import Renderer
 from rollout.saved_state import saved_mapping
 from rollout.selectors.base import GroupOutcome
 from shaping.checks import IntArray
 from shaping.memories.base import PromptMemory
+from shaping.metrics import Metric
 from shaping.records import GroupRequest, Prompt, Sampling
 
 
 @dataclass(slots=True, kw_only=True)
 class OpenGroup:
-    """A group under way: its prompt, the rounds it has finished, and what was remembered of it when it was opened."""
+    """A group under way: its prompt, the rounds it has finished, and what was remembered of it when it was opened.
+
+    Args:
+        num_begun_again: times that its rounds were given up, and sampled again by a newer policy version.
+        num_discarded_tokens: response tokens of rounds that were sampled and are not part of the group.
+        is_closed_early: a newer policy version ended it before its last round.
+    """
 
     ordinal: int
     prompt: Prompt
@@ -28,6 +35,9 @@ class OpenGroup:
     prompt_ids: IntArray
     recalled: Mapping[str, float] = field(default_factory=dict)
     finished: list[FinishedRound] = field(default_factory=list)
+    num_begun_again: int = 0
+    num_discarded_tokens: int = 0
+    is_closed_early: bool = False
 
     @property
     def group_id(self) -> str:
@@ -73,25 +83,37 @@ class GroupFactory:
         """Whether each round's rewards must be known before the group can go on."""
         return self._plan.max_rounds > 1
 
+    @property
+    def keeps_one_version(self) -> bool:
+        """Whether all rounds of a group must be sampled by one policy version."""
+        return self.scores_rounds and self._plan.one_version
+
     def open(self, ordinal: int) -> OpenGroup:
         """Take the next prompt of the stream."""
-        return self._opened(ordinal, self._stream.next())
+        item = self._stream.next()
+        return self._opened(ordinal, item, self.recalled(item.prompt.prompt_id))
 
-    def reopen(self, ordinal: int, prompt_id: str, visit: int) -> OpenGroup:
+    def recalled(self, prompt_id: str) -> dict[str, float]:
+        """What is remembered of a prompt now."""
+        return self._memory.read(prompt_id)
+
+    def reopen(self, ordinal: int, prompt_id: str, visit: int, recalled: Mapping[str, float]) -> OpenGroup:
         """A group that was opened before this process began: the same prompt and, by its ordinal, the same seeds.
 
+        Args:
+            recalled: of the prompt when the group was opened.
         Raises:
             RecipeError: no group of this run has this prompt.
         """
-        return self._opened(ordinal, self._stream.again(prompt_id, visit))
+        return self._opened(ordinal, self._stream.again(prompt_id, visit), recalled)
 
-    def _opened(self, ordinal: int, item: PromptVisit) -> OpenGroup:
+    def _opened(self, ordinal: int, item: PromptVisit, recalled: Mapping[str, float]) -> OpenGroup:
         return OpenGroup(
             ordinal=ordinal,
             prompt=item.prompt,
             visit=item.visit,
             prompt_ids=self._renderer.prompt_ids(item.prompt),
-            recalled=self._memory.read(item.prompt.prompt_id),
+            recalled=recalled,
         )
 
     def next_request(self, group: OpenGroup, *, num_rounds_done: int, step: int) -> tuple[Round, GroupRequest] | None:
@@ -100,12 +122,15 @@ class GroupFactory:
         Args:
             num_rounds_done: rounds generated so far.
             step: learner step whose sampling schedule applies.
+        Returns:
+            The round as it is asked for, with the rate of the hint that is given, and the request.
         """
         if num_rounds_done and not self.scores_rounds:
             return None
         planned = self._plan.next_round(group.prompt, tuple(group.finished), group.recalled)
         if planned is None:
             return None
+        planned, hint_ids = self._with_hint(planned)
         sampling = self._renderer.stop_rules.added_to(self._sampling_at(step))
         if planned.temperature_scale != 1.0:
             sampling = replace(sampling, temperature=sampling.temperature * planned.temperature_scale)
@@ -113,7 +138,7 @@ class GroupFactory:
             group_id=group.group_id,
             prompt=group.prompt,
             prompt_ids=group.prompt_ids,
-            hint_ids=self._renderer.hint_ids(planned.hint),
+            hint_ids=hint_ids,
             round_index=num_rounds_done,
             num_rollouts=planned.num_rollouts,
             sampling=sampling,
@@ -121,6 +146,25 @@ class GroupFactory:
             recalled=group.recalled,
         )
         return planned, request
+
+    def _with_hint(self, planned: Round) -> tuple[Round, IntArray]:
+        """The tokens of a round's hint, and the round with the rate that they are."""
+        hint_ids = self._renderer.hint_ids(planned.hint)
+        if not planned.solution:
+            return planned, hint_ids
+        num_tokens = len(self._renderer.hint_ids(planned.solution))
+        # Cut as tokens: the text of a part would have others at its end.
+        num_given = min(round(planned.planned_rate * num_tokens), len(hint_ids))
+        most = len(hint_ids) / num_tokens
+        given = replace(planned, planned_rate=min(planned.planned_rate, most), hint_rate=num_given / num_tokens)
+        return given, hint_ids[:num_given]
+
+    def metrics(self, group: OpenGroup) -> dict[str, Metric]:
+        """What the rounds of a group that has ended are measured by; nothing under a plan of one round."""
+        if not self.scores_rounds:
+            return {}
+        finished = tuple(group.finished)
+        return {**round_metrics(finished), **self._plan.metrics(group.prompt, finished)}
 
     def state(self) -> dict[str, object]:
         """JSON data: the prompt stream with its selector, and the prompt memory."""

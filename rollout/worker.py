@@ -102,6 +102,7 @@ class RolloutWorker:
             rollouts=rollouts,
             vocab_size=self._info.vocab_size,
             recalled=request.recalled,
+            max_response_tokens=request.sampling.max_response_tokens,
         )
         summary = summarise(group, round_index=request.round_index, generation_s=self._clock() - started)
         return summary, group

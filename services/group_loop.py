@@ -1,29 +1,33 @@
 """The life of every group from its admission to the buffer: generated round by round, shaped, accepted or dropped.
 
 A failed piece of work is done again elsewhere (services/pool.py), as the same group: prompt and seeds follow from its
-ordinal. So is one that was given up because the run is to stop: it waits there until work is given again. Nothing here
-knows of learner steps but the number of the next one.
+ordinal. So is one that was given up because the run is to stop: it waits there until work is given again. Rounds of a
+group follow one another, and no group waits for another's. Nothing here knows of learner steps but the number of the
+next one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rollout.buffer import GroupBuffer
+from rollout.one_version import NextMove, after_round
 from rollout.plans.base import FinishedRound, Round
 from rollout.requests import GroupFactory, OpenGroup
 from rollout.selectors.base import GroupOutcome
 from services.bell import Bell
-from services.ledger import LedgerLine
+from services.ledger import LedgerLine, LedgerRound, rounds_of
 from services.ports import RoundHandle, ShapedHandle
 from services.stopwatch import Clock
 from services.verdict_budget import VerdictBudget
 from services.workers import Workers
 from shaping.errors import GroupLost, RunFailed
+from shaping.groups import DropReason
 from shaping.histograms import SECONDS, Histogram
-from shaping.metrics import Metrics
+from shaping.metrics import Metric, Metrics, Sum
+from shaping.records import GroupRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class BufferedGroup:
     """A shaped group waiting for the learner.
 
     Args:
+        num_response_tokens: of all that was sampled for it, discarded rounds included.
+        rounds: of a group that was sampled in several.
         times: None of a group that another process of the run shaped.
     """
 
@@ -48,6 +54,7 @@ class BufferedGroup:
     visit: int
     shaped: ShapedHandle
     num_response_tokens: int
+    rounds: tuple[LedgerRound, ...] = ()
     times: GroupTimes | None = None
 
 
@@ -99,6 +106,7 @@ class GroupLoop:
         self._open: dict[int, OpenGroup] = {}
         self._outcomes: dict[int, tuple[OpenGroup, GroupOutcome]] = {}
         self._dropped = DroppedGroups()
+        self._told_of: dict[NextMove, int] = {}
 
     @property
     def num_finished(self) -> int:
@@ -128,9 +136,9 @@ class GroupLoop:
         """Go on counting from what a checkpoint says of groups dropped since its last batch."""
         self._dropped = DroppedGroups(num_response_tokens=num_response_tokens, metrics=[metrics])
 
-    def reopen(self, ordinal: int, prompt_id: str, visit: int) -> None:
+    def reopen(self, group: OpenGroup) -> None:
         """Take up a group that the buffer counts as in flight but that no process works on."""
-        self._open[ordinal] = self._factory.reopen(ordinal, prompt_id, visit)
+        self._open[group.ordinal] = group
 
     async def run(self) -> None:
         """Admit groups until cancelled.
@@ -173,7 +181,7 @@ class GroupLoop:
         handles, shaped, generated = await self._generate_and_shape(group)
         times = GroupTimes(admitted=admitted, generated=generated, shaped=self._clock())
         self._num_finished += 1
-        num_tokens = sum(handle.summary.num_response_tokens for handle in handles)
+        num_tokens = sum(handle.summary.num_response_tokens for handle in handles) + group.num_discarded_tokens
         summary, prompt_id = shaped.summary, group.prompt.prompt_id
         if too_many := self._verdicts.add(prompt_id, summary.num_scored, summary.excluded):
             raise RunFailed(role="shaping", cause=too_many, group_id=group.group_id)
@@ -186,33 +194,45 @@ class GroupLoop:
         )
         self._outcomes[group.ordinal] = (group, outcome)
         del self._open[group.ordinal]
+        ended = BufferedGroup(
+            group_id=group.group_id,
+            prompt_id=prompt_id,
+            visit=group.visit,
+            shaped=replace(shaped, summary=replace(summary, metrics={**summary.metrics, **self._measured(group)})),
+            num_response_tokens=num_tokens,
+            rounds=rounds_of(group.finished),
+            times=times,
+        )
         if summary.drop is None:
-            waiting = BufferedGroup(
-                group_id=group.group_id,
-                prompt_id=prompt_id,
-                visit=group.visit,
-                shaped=shaped,
-                num_response_tokens=num_tokens,
-                times=times,
-            )
-            self._buffer.accept(group.ordinal, waiting)
+            self._buffer.accept(group.ordinal, ended)
         else:
-            reason = summary.drop.reason
-            self._buffer.drop(group.ordinal, reason)
-            self._dropped.num_response_tokens += num_tokens
-            self._dropped.metrics.append(summary.metrics)
-            self._write_ledger(
-                LedgerLine(
-                    ordinal=group.ordinal,
-                    group_id=group.group_id,
-                    prompt_id=prompt_id,
-                    visit=group.visit,
-                    outcome=f"dropped_{reason.value}",
-                    step=self._buffer.version + 1,
-                )
-            )
+            self._drop(group.ordinal, ended, summary.drop.reason)
         self._bell.ring()
         await self._speak()
+
+    def _drop(self, ordinal: int, ended: BufferedGroup, reason: DropReason) -> None:
+        self._buffer.drop(ordinal, reason)
+        self._dropped.num_response_tokens += ended.num_response_tokens
+        self._dropped.metrics.append(ended.shaped.summary.metrics)
+        self._write_ledger(
+            LedgerLine(
+                ordinal=ordinal,
+                group_id=ended.group_id,
+                prompt_id=ended.prompt_id,
+                visit=ended.visit,
+                rounds=ended.rounds,
+                outcome=f"dropped_{reason.value}",
+                step=self._buffer.version + 1,
+            )
+        )
+
+    def _measured(self, group: OpenGroup) -> dict[str, Metric]:
+        """What a group's rounds tell beside what shaping measured."""
+        found = self._factory.metrics(group)
+        if self._factory.keeps_one_version:
+            found["hint_closed_early_groups_count"] = Sum(float(group.is_closed_early))
+            found["hint_begun_again_groups_count"] = Sum(float(group.num_begun_again > 0))
+        return found
 
     async def _speak(self) -> None:
         """Pass on what the buffer has to say.
@@ -247,11 +267,44 @@ class GroupLoop:
                 return tuple(handles)
             plan_round, request = planned
             handle = await self._workers.generate(request)
+            if self._factory.keeps_one_version:
+                sampled = [each.summary for each in (*handles, handle)]
+                move = after_round(sampled, group.finished)
+                if move is not NextMove.GO_ON:
+                    await self._meet_version(group, [*handles, handle], move)
+                    if move is NextMove.CLOSE:
+                        return tuple(handles)
+                    handles.clear()
+                    continue
             handles.append(handle)
             if self._factory.scores_rounds:
-                group.finished.append(await self._finished(plan_round, handle))
+                group.finished.append(await self._finished(plan_round, request, handle))
 
-    async def _finished(self, plan_round: Round, handle: RoundHandle) -> FinishedRound:
+    async def _meet_version(self, group: OpenGroup, sampled: Sequence[RoundHandle], move: NextMove) -> None:
+        """A newer policy version has met a group in round `len(sampled)`: give up what cannot stay beside it.
+
+        Told of the first group that a version meets so; metrics count them all.
+        """
+        version = sampled[-1].summary.max_policy_version
+        met = f"policy version {version} met group {group.group_id} in round {len(sampled)}"
+        if move is NextMove.CLOSE:
+            group.is_closed_early = True
+            group.num_discarded_tokens += sampled[-1].summary.num_response_tokens
+            kind, message = "group_closed_early", f"{met}: it ends with the rounds before"
+        else:
+            group.finished.clear()
+            group.num_begun_again += 1
+            group.num_discarded_tokens += sum(each.summary.num_response_tokens for each in sampled)
+            kind, message = "group_begun_again", f"{met}: it is begun again, its rounds before hold no two outcomes"
+        if self._told_of.get(move) != version:
+            self._told_of[move] = version
+            await self._tell(kind, message)
+
+    async def _finished(self, plan_round: Round, request: GroupRequest, handle: RoundHandle) -> FinishedRound:
         outcome = await self._workers.score(handle)
-        rewards = np.array(outcome.rewards, dtype=np.float32)
-        return FinishedRound(round=plan_round, rewards=rewards, num_correct=outcome.num_correct)
+        return FinishedRound(
+            round=plan_round,
+            rewards=np.array(outcome.rewards, dtype=np.float32),
+            num_correct=outcome.num_correct,
+            num_hint_tokens=len(request.hint_ids),
+        )

@@ -1,6 +1,6 @@
 """The directory that a run leaves behind.
 
-recipe.yaml     the resolved recipe, every default written out
+recipe.yaml     the resolved recipe, every default written out; its first line names the layers, if there were any
 metrics.jsonl   one JSON object per report, in order; `kind` says which: event, step, evaluation
 ledger.jsonl    one JSON object per group that ended: trained, or dropped and why
 groups.jsonl    the first groups of each step, token by token (`run.dump_groups_per_step`), for `lessrl explain`
@@ -11,6 +11,7 @@ policy/         the policy of the last step, as a Hugging Face model
 skipped/        steps whose loss or gradient was not finite, if there were any, for `lessrl replay`
 summary.json    written once, at the end
 report.png      the curves
+hints.png       accuracy by round and of single prompts, where groups had several rounds
 README.txt      how to look further
 run_id          of the run, the same for every process that goes on with it
 control.json    where its control plane is, for `lessrl status DIR` and the like
@@ -26,15 +27,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-
-import yaml
 
 from services.durable_files import replace_file
 from services.history import RunHistory, RunSummary
 from services.ledger import LedgerLine
 from services.plain_data import plain_data
+from services.recipe_yaml import header_of, recipe_text
 from services.report_lines import read_report, report_line
 from services.reports import RunDescription, RunReport
 from services.skipped_step import SKIPPED_DIR
@@ -46,6 +45,7 @@ SUMMARY_FILE = "summary.json"
 GROUPS_FILE = "groups.jsonl"
 RECIPE_FILE = "recipe.yaml"
 REPORT_FILE = "report.png"
+HINTS_FILE = "hints.png"
 README_FILE = "README.txt"
 RUN_ID_FILE = "run_id"
 CONTROL_FILE = "control.json"
@@ -194,8 +194,9 @@ class RunFiles:
     def __init__(self, run_dir: Path, description: RunDescription, *, api_address: str) -> None:
         self.run_dir = run_dir
         (run_dir / LOGS_DIR).mkdir(exist_ok=True)
-        recipe = yaml.safe_dump(plain_data(description.recipe), sort_keys=False, allow_unicode=True)
-        replace_file(run_dir / RECIPE_FILE, recipe.encode())
+        path = run_dir / RECIPE_FILE
+        header = header_of(path.read_text(encoding="utf-8")) if path.is_file() else ""
+        replace_file(path, recipe_text(description.recipe, header).encode())
         replace_file(run_dir / RUN_ID_FILE, f"{description.run_id}\n".encode())
         replace_file(run_dir / README_FILE, _readme(description, api_address).encode())
         self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8")
@@ -212,7 +213,7 @@ class RunFiles:
 
     def write_ledger(self, lines: Iterable[LedgerLine]) -> None:
         """Append groups that have ended."""
-        self._ledger.writelines(json.dumps(asdict(each)) + "\n" for each in lines)
+        self._ledger.writelines(json.dumps(each.as_plain()) + "\n" for each in lines)
         self._ledger.flush()
 
     def lengths(self) -> dict[str, int]:

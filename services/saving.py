@@ -16,6 +16,7 @@ from services.snapshot import (
     buffered_items,
     ended_group,
     ended_groups,
+    open_group,
     open_groups,
 )
 from services.stopwatch import Stopwatch
@@ -90,7 +91,7 @@ class Saver:
         self._factory.restore(saved.factory)
         self._buffer.restore(saved.buffer, buffered_items(saved.buffered, resumed.groups))
         for each in saved.in_flight:
-            self._groups.reopen(each.ordinal, each.prompt_id, each.visit)
+            self._groups.reopen(open_group(each, self._factory.reopen))
         for ended in saved.ended:
             self._groups.restore_ended(*ended_group(ended, self._factory.reopen))
         self._groups.restore_dropped(saved.dropped_tokens, saved.dropped_metrics)

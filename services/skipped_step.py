@@ -51,7 +51,7 @@ def read_skipped(directory: Path) -> SkippedStep:
     path = directory / STEP_FILE
     try:
         plain = json.loads(path.read_bytes())
-        lines = tuple(LedgerLine(**each) for each in plain.pop("lines"))
+        lines = tuple(LedgerLine.from_plain(each) for each in plain.pop("lines"))
         return SkippedStep(**plain, lines=lines)
     except OSError as error:
         raise CheckpointError(

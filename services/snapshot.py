@@ -14,9 +14,12 @@ from rollout.plans.base import FinishedRound, Round
 from rollout.requests import OpenGroup, group_id_of
 from rollout.selectors.base import GroupOutcome
 from services.group_loop import BufferedGroup
+from services.ledger import LedgerRound, ledger_rounds
 from services.ports import ShapedHandle
 from shaping.errors import CheckpointError
 from shaping.metrics import Metric, metrics_from_plain, plain_metrics
+
+Reopen = Callable[[int, str, int, Mapping[str, float]], OpenGroup]
 
 CONFIG_HISTORY = "config_history"
 """Entry of `run_state.json` beside the snapshot's: what the run's recipe was changed to, and when."""
@@ -24,11 +27,16 @@ CONFIG_HISTORY = "config_history"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenGroupState:
-    """A group in flight: asked for again by a run that goes on from here."""
+    """A group in flight: asked for again by a run that goes on from here.
+
+    Args:
+        recalled: what was remembered of its prompt when it was opened.
+    """
 
     ordinal: int
     prompt_id: str
     visit: int
+    recalled: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,7 @@ class BufferedGroupState:
     prompt_id: str
     visit: int
     num_response_tokens: int
+    rounds: tuple[LedgerRound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +55,7 @@ class EndedGroupState:
     """A group that has ended, and that selector and plan have not learned from yet: they do so once a step, in order.
 
     Args:
-        rounds: that were scored one by one, in order: those of a `Round`, and `rewards` and `num_correct`.
+        rounds: that were scored one by one, in order: those of a `Round`, and of its `FinishedRound` the others.
         outcome: of a `GroupOutcome`, without the prompt.
     """
 
@@ -108,12 +117,16 @@ class RunSnapshot:
         try:
             known = dict(plain)
             known["in_flight"] = tuple(OpenGroupState(**each) for each in plain["in_flight"])
-            known["buffered"] = tuple(BufferedGroupState(**each) for each in plain["buffered"])
+            known["buffered"] = tuple(_buffered_state(each) for each in plain["buffered"])
             known["ended"] = tuple(_ended_state(each) for each in plain["ended"])
             known["dropped_metrics"] = metrics_from_plain(plain["dropped_metrics"])
             return cls(**known)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"run_state.json cannot be read: {error}") from error
+
+
+def _buffered_state(plain: Mapping[str, Any]) -> BufferedGroupState:
+    return BufferedGroupState(**{**plain, "rounds": ledger_rounds(plain.get("rounds", ()))})
 
 
 def _ended_state(plain: Mapping[str, Any]) -> EndedGroupState:
@@ -128,7 +141,12 @@ def ended_groups(ended: Iterable[tuple[OpenGroup, GroupOutcome]]) -> tuple[Ended
             prompt_id=group.prompt.prompt_id,
             visit=group.visit,
             rounds=tuple(
-                {**asdict(each.round), "rewards": each.rewards.tolist(), "num_correct": each.num_correct}
+                {
+                    **asdict(each.round),
+                    "rewards": each.rewards.tolist(),
+                    "num_correct": each.num_correct,
+                    "num_hint_tokens": each.num_hint_tokens,
+                }
                 for each in group.finished
             ),
             outcome={
@@ -142,24 +160,37 @@ def ended_groups(ended: Iterable[tuple[OpenGroup, GroupOutcome]]) -> tuple[Ended
     )
 
 
-def ended_group(state: EndedGroupState, reopen: Callable[[int, str, int], OpenGroup]) -> tuple[OpenGroup, GroupOutcome]:
-    """A group of `ended_groups` as it was.
+def ended_group(state: EndedGroupState, reopen: Reopen) -> tuple[OpenGroup, GroupOutcome]:
+    """A group of `ended_groups` as it was, but for what was recalled of it: it has no round to come.
 
     Args:
         reopen: of GroupFactory.
     """
-    group = reopen(state.ordinal, state.prompt_id, state.visit)
+    group = reopen(state.ordinal, state.prompt_id, state.visit, {})
     for plain in state.rounds:
         known = dict(plain)
-        rewards, num_correct = np.array(known.pop("rewards"), dtype=np.float32), known.pop("num_correct")
-        group.finished.append(FinishedRound(round=Round(**known), rewards=rewards, num_correct=num_correct))
+        rewards = np.array(known.pop("rewards"), dtype=np.float32)
+        beside = {name: known.pop(name, 0) for name in ("num_correct", "num_hint_tokens")}
+        group.finished.append(FinishedRound(round=Round(**known), rewards=rewards, **beside))
     return group, GroupOutcome(prompt_id=state.prompt_id, **state.outcome)
+
+
+def open_group(state: OpenGroupState, reopen: Reopen) -> OpenGroup:
+    """A group of `open_groups` as it was opened.
+
+    Args:
+        reopen: of GroupFactory.
+    """
+    return reopen(state.ordinal, state.prompt_id, state.visit, state.recalled)
 
 
 def open_groups(groups: Iterable[OpenGroup]) -> tuple[OpenGroupState, ...]:
     """Groups in flight as a checkpoint names them."""
     return tuple(
-        OpenGroupState(ordinal=each.ordinal, prompt_id=each.prompt.prompt_id, visit=each.visit) for each in groups
+        OpenGroupState(
+            ordinal=each.ordinal, prompt_id=each.prompt.prompt_id, visit=each.visit, recalled=dict(each.recalled)
+        )
+        for each in groups
     )
 
 
@@ -171,6 +202,7 @@ def buffered_groups(waiting: Iterable[tuple[int, BufferedGroup]]) -> tuple[Buffe
             prompt_id=each.prompt_id,
             visit=each.visit,
             num_response_tokens=each.num_response_tokens,
+            rounds=each.rounds,
         )
         for ordinal, each in waiting
     )
@@ -193,5 +225,6 @@ def buffered_items(states: Iterable[BufferedGroupState], groups: Iterable[Shaped
             visit=state.visit,
             shaped=shaped,
             num_response_tokens=state.num_response_tokens,
+            rounds=state.rounds,
         )
     return items

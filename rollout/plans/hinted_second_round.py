@@ -21,7 +21,9 @@ from dataclasses import dataclass
 
 from rollout.plans.base import FinishedRound, Round
 from rollout.reference_answers import BOX
+from rollout.solution_steps import hint_text
 from shaping.errors import RecipeError
+from shaping.metrics import Metric
 from shaping.records import Prompt
 from shaping.signals import Signal
 
@@ -56,6 +58,17 @@ class HintedSecondRoundPlan:
         self._config = config
         self.max_rollouts = group_size
         self.max_rounds = 2
+        self.one_version = False
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Every prompt will do: one without steps to show gets no hint."""
+        del prompt
+        return ""
+
+    def longest_hint(self, prompt: Prompt) -> str:
+        """All steps that may be shown."""
+        steps = prompt.solution_steps
+        return hint_text(steps[: num_showable_steps(steps)])
 
     def next_round(
         self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
@@ -66,14 +79,16 @@ class HintedSecondRoundPlan:
         if len(finished) > 1:
             return None
         num_steps = self._num_hint_steps(prompt, recalled) if self._is_below_target(finished[0]) else 0
-        hint = hint_text(prompt.solution_steps[:num_steps])
-        return Round(num_rollouts=self.max_rollouts - num_first, hint=hint)
+        steps = prompt.solution_steps
+        rate = num_steps / len(steps) if num_steps else 0.0
+        hint = hint_text(steps[:num_steps])
+        return Round(num_rollouts=self.max_rollouts - num_first, hint=hint, planned_rate=rate, hint_rate=rate)
 
     def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
         """The remembered length, moved by the outcome of a hinted round; nothing without one."""
         if len(finished) < 2 or not finished[1].round.hint:
             return {}
-        accuracy = _accuracy(finished[1])
+        accuracy = finished[1].accuracy
         if accuracy is None:
             return {}
         steps = prompt.solution_steps
@@ -82,8 +97,13 @@ class HintedSecondRoundPlan:
         moved = used + (accuracy < self._config.target) - (accuracy > self._config.target)
         return {REMEMBERED: float(min(max(moved, 1), most))}
 
+    def metrics(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, Metric]:
+        """Nothing that is not measured of every group of several rounds."""
+        del prompt, finished
+        return {}
+
     def _is_below_target(self, first: FinishedRound) -> bool:
-        accuracy = _accuracy(first)
+        accuracy = first.accuracy
         return accuracy is not None and accuracy < self._config.target
 
     def _num_hint_steps(self, prompt: Prompt, recalled: Mapping[str, float]) -> int:
@@ -96,16 +116,6 @@ def num_showable_steps(steps: tuple[str, ...]) -> int:
     """How many opening steps may be shown: all before the first one with a box, and never the last."""
     boxed = next((index for index, step in enumerate(steps) if BOX in step), len(steps))
     return max(min(boxed, len(steps) - 1), 0)
-
-
-def hint_text(steps: tuple[str, ...]) -> str:
-    """The steps as a response would write them, one a line; "" for none."""
-    return "".join(f"{step}\n" for step in steps)
-
-
-def _accuracy(finished: FinishedRound) -> float | None:
-    """Correct over decided rollouts; None where no rollout got a verdict."""
-    return finished.num_correct / len(finished.rewards) if len(finished.rewards) else None
 
 
 def build(config: Config, *, group_size: int) -> HintedSecondRoundPlan:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout.plans.base import FinishedRound, Round
+from shaping.metrics import Metric
 from shaping.records import Prompt
 from shaping.signals import Signal
 
@@ -21,6 +22,17 @@ class SingleRoundPlan:
     def __init__(self, group_size: int) -> None:
         self.max_rollouts = group_size
         self.max_rounds = 1
+        self.one_version = False
+
+    def refusal(self, prompt: Prompt) -> str:
+        """Every prompt will do."""
+        del prompt
+        return ""
+
+    def longest_hint(self, prompt: Prompt) -> str:
+        """No round has one."""
+        del prompt
+        return ""
 
     def next_round(
         self, prompt: Prompt, finished: tuple[FinishedRound, ...], recalled: Mapping[str, float]
@@ -30,6 +42,11 @@ class SingleRoundPlan:
 
     def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
         """Nothing to remember."""
+        del prompt, finished
+        return {}
+
+    def metrics(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, Metric]:
+        """Nothing that is not measured of every group."""
         del prompt, finished
         return {}
 

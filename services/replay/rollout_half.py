@@ -132,6 +132,7 @@ def replay_rollout(step: SavedStep, policy: ReplayPolicy) -> RolloutReplay:
             prompt=prompts[line.prompt_id],
             visit=line.visit,
             prompt_ids=renderer.prompt_ids(prompts[line.prompt_id]),
+            recalled=factory.recalled(line.prompt_id),
         )
         for line in step.skipped.lines
     ]

@@ -46,26 +46,27 @@ def make_factory(recipe: Recipe, renderer: Renderer, source: PromptSource) -> Gr
     """Opens the groups of a run over these prompts.
 
     Raises:
-        DataError: no prompt fits.
+        DataError: the rollout plan refuses a prompt, or none fits.
     """
     rollout = recipe.rollout
     _tell_left_out(source, "data.train")
+    plan: RolloutPlan = load("rollout.plans", rollout.plan, "rollout.plan").build(group_size=rollout.group_size)
     selector: PromptSelector = load("rollout.selectors", rollout.selector, "rollout.selector").build(
         num_prompts=len(source), seed=recipe.seed
     )
     renderer.check_turns(map(source.prompt, range(len(source))))
-    if not any(renderer.fits(source.prompt(index)) for index in range(len(source))):
+    has_hints = _check_plan(source, plan, rollout.plan.kind)
+
+    def fits(prompt: Prompt) -> bool:
+        return renderer.fits(prompt, hint=plan.longest_hint(prompt))
+
+    whose = "a prompt with its longest hint" if has_hints else "a prompt"
+    rule = f"{whose} must have at most {rollout.max_prompt_tokens} tokens"
+    if not any(fits(source.prompt(index)) for index in range(len(source))):
         raise DataError(
-            f"a prompt must have at most {rollout.max_prompt_tokens} tokens, all {len(source)} have more (data.train): "
-            "raise rollout.max_prompt_tokens or use other data"
+            f"{rule}, all {len(source)} have more (data.train): raise rollout.max_prompt_tokens or use other data"
         )
-    stream = PromptStream(
-        source,
-        selector,
-        accept=renderer.fits,
-        accept_rule=f"a prompt must have at most {rollout.max_prompt_tokens} tokens (rollout.max_prompt_tokens)",
-    )
-    plan: RolloutPlan = load("rollout.plans", rollout.plan, "rollout.plan").build(group_size=rollout.group_size)
+    stream = PromptStream(source, selector, accept=fits, accept_rule=f"{rule} (rollout.max_prompt_tokens)")
     memory: PromptMemory = load("shaping.memories", rollout.memory, "rollout.memory").build()
     return GroupFactory(
         stream=stream,
@@ -75,6 +76,26 @@ def make_factory(recipe: Recipe, renderer: Renderer, source: PromptSource) -> Gr
         sampling_at=sampling_at(rollout.sampling),
         seed=recipe.seed,
     )
+
+
+def _check_plan(source: PromptSource, plan: RolloutPlan, kind: str) -> bool:
+    """Whether the plan may give hints.
+
+    Raises:
+        DataError: a prompt that the plan refuses.
+    """
+    refused, has_hints = [], False
+    for prompt in map(source.prompt, range(len(source))):
+        if why := plan.refusal(prompt):
+            refused.append(f"{why} (prompt {prompt.prompt_id}")
+        has_hints = has_hints or bool(plan.longest_hint(prompt))
+    if refused:
+        more = f", and {len(refused) - 1} more of {len(source)}" if len(refused) > 1 else ""
+        raise DataError(
+            f"{refused[0]}{more}, data.train): leave such rows out, or say what else the plan does with them "
+            f"(rollout.plan.{kind})"
+        )
+    return has_hints
 
 
 def evaluation_sets(recipe: Recipe, renderer: Renderer) -> tuple[EvaluationSet, ...]:

@@ -149,6 +149,6 @@ def _reversed_lines(begin: int, data: bytes) -> Iterator[tuple[int, LedgerLine]]
     for raw in reversed(data.splitlines(keepends=True)):
         offset -= len(raw)
         try:
-            yield offset, LedgerLine(**json.loads(raw))
-        except (ValueError, TypeError):
+            yield offset, LedgerLine.from_plain(json.loads(raw))
+        except (ValueError, TypeError, AttributeError):
             continue

@@ -7,7 +7,8 @@ import pytest
 
 from rollout.plans import hinted_second_round, single_round
 from rollout.plans.base import FinishedRound, RolloutPlan, Round
-from rollout.plans.hinted_second_round import hint_text, num_showable_steps
+from rollout.plans.hinted_second_round import num_showable_steps
+from rollout.solution_steps import hint_text
 from shaping.components import ComponentSpec, load
 from shaping.errors import RecipeError
 from shaping.memories import last_values

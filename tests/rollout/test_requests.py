@@ -1,14 +1,19 @@
 """From a prompt to the requests of its group: everything random follows from seed, ordinal and round."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from plan_play import make_plan
 from prompt_builders import make_factory
 
-from rollout.plans.base import FinishedRound, Round
+from rollout.plans.base import FinishedRound, Round, round_metrics
 from rollout.requests import OpenGroup, derive_seed
 from rollout.selectors.base import GroupOutcome
 from rollout.selectors.sequential import SequentialSelector
 from shaping.memories.last_values import LastValues
+from shaping.metrics import Mean, Metric, metric_values
 from shaping.records import GroupRequest, Prompt, Sampling
 
 
@@ -17,6 +22,7 @@ class ThreeRounds:
 
     max_rollouts = 6
     max_rounds = 3
+    one_version = False
 
     def __init__(self) -> None:
         self.closed: list[tuple[str, int]] = []
@@ -26,6 +32,17 @@ class ThreeRounds:
     ) -> Round | None:
         del prompt, recalled
         return None if len(finished) == 3 else Round(num_rollouts=2, hint="ab", temperature_scale=0.5 ** len(finished))
+
+    def refusal(self, prompt: Prompt) -> str:
+        del prompt
+        return ""
+
+    def longest_hint(self, prompt: Prompt) -> str:
+        del prompt
+        return "ab"
+
+    def metrics(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, Metric]:
+        return {"hint_fit_error": Mean(len(prompt.prompt_id), len(finished))}
 
     def close(self, prompt: Prompt, finished: tuple[FinishedRound, ...]) -> dict[str, float]:
         self.closed.append((prompt.prompt_id, len(finished)))
@@ -109,3 +126,62 @@ def test_plan_and_shaping_are_remembered_beside_each_other_and_recalled_at_the_n
     assert planned is not None and planned[1].recalled == learned
     factory.settle(again, GroupOutcome(prompt_id="p0", num_correct=0, num_scored=2, was_trained=True))
     assert factory.open(3).recalled == learned
+
+
+def test_a_hint_in_tokens_is_cut_half_to_even_and_never_goes_into_the_last_step() -> None:
+    # Characters are tokens here: the solution "ab\nc\nef\n" has 8, all but its last step 5.
+    plan = make_plan("seele", group_size=8, unit="tokens")
+    factory = make_factory(num_prompts=1, plan=plan, solution_steps=("ab", "c", "ef"))
+    given = []
+    # 0.25 of 8 is 2; 0.3125 is 2.5, to even 2; 0.4375 is 3.5, to even 4; 0.9 is 7.2, beyond the 5 that may be shown.
+    for rate in (0.25, 0.3125, 0.4375, 0.9, 0.0):
+        group = replace(factory.open(0), recalled={"hint_rate": rate})
+        planned = factory.next_request(group, num_rounds_done=0, step=0)
+        assert planned is not None
+        given.append((planned[0].hint_rate, planned[0].planned_rate, "".join(map(chr, planned[1].hint_ids))))
+    assert given == [
+        (0.25, 0.25, "ab"),
+        (0.25, 0.3125, "ab"),
+        (0.5, 0.4375, "ab\nc"),
+        (0.625, 0.625, "ab\nc\n"),
+        (0.0, 0.0, ""),
+    ]
+
+
+def test_what_a_groups_rounds_tell_is_the_plans_own_and_that_of_all_plans() -> None:
+    factory = make_factory(plan=ThreeRounds())
+    group = factory.open(0)
+    assert not factory.keeps_one_version
+    for num_correct, rewards in ((1, [1.0, 0.0]), (0, []), (0, [0.0])):
+        finished = FinishedRound(
+            round=Round(num_rollouts=2, hint_rate=0.3), rewards=np.array(rewards, np.float32), num_correct=num_correct
+        )
+        group.finished.append(finished)
+    # The second round has no verdict, and so no accuracy; "p0" has 2 letters, over 3 rounds.
+    assert metric_values(factory.metrics(group)) == {
+        "hint_round_1_accuracy": 0.5,
+        "hint_round_3_accuracy": 0.0,
+        "hint_rate_mean": pytest.approx(0.3),
+        "hint_all_wrong_groups_share": 0.0,
+        "hint_all_correct_groups_share": 0.0,
+        "hint_fit_error": pytest.approx(2 / 3),
+    }
+    assert make_factory(group_size=4).metrics(group) == {}
+
+
+@pytest.mark.parametrize(
+    ("num_correct", "num_decided", "all_wrong", "all_correct"), [(0, 2, 1.0, 0.0), (2, 2, 0.0, 1.0), (1, 2, 0.0, 0.0)]
+)
+def test_groups_of_one_outcome_are_counted_over_all_rounds(
+    num_correct: int, num_decided: int, all_wrong: float, all_correct: float
+) -> None:
+    rewards = np.zeros(num_decided, np.float32)
+    finished = (FinishedRound(round=Round(num_rollouts=2), rewards=rewards, num_correct=num_correct),) * 2
+    values = metric_values(round_metrics(finished))
+    assert values["hint_all_wrong_groups_share"] == all_wrong
+    assert values["hint_all_correct_groups_share"] == all_correct
+
+
+def test_a_group_without_a_verdict_is_of_no_outcome() -> None:
+    finished = (FinishedRound(round=Round(num_rollouts=2), rewards=np.zeros(0, np.float32), num_correct=0),)
+    assert metric_values(round_metrics(finished)) == {"hint_rate_mean": 0.0}

@@ -11,13 +11,15 @@ from recipe_builders import IN_PROCESS, make_recipe
 
 from learner.batch_plan import BatchPlan, SampleSize, plan_batch
 from learner.work import StepWork
+from rollout.rows import LoadedPrompts
+from services.plan import make_plan
 from services.roles.learner import LearnerRole
-from services.roles.prompts import build_factory, evaluation_sets
+from services.roles.prompts import build_factory, evaluation_sets, make_factory
 from services.roles.shaping import build_shaping_role
 from shaping.config import RewardConfig
 from shaping.errors import DataError, RecipeError
 from shaping.groups import DropReason
-from shaping.records import EntropySource
+from shaping.records import EntropySource, Message, Prompt
 from shaping.training import StepResult, TrainingSample
 
 REWARDS = {"rewards": ["numeric_answer"], "verifiers": IN_PROCESS}
@@ -64,6 +66,66 @@ def test_a_group_too_small_for_its_plan_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match="group_size must be >= 2"):
         build_factory(recipe, make_renderer())
+
+
+def test_a_group_that_its_plan_cannot_divide_is_refused_before_anything_starts() -> None:
+    recipe = make_recipe({"rollout.plan": "seele", "rollout.group_size": 6})
+    with pytest.raises(RecipeError, match=r"num_rounds must divide rollout\.group_size, got 4 and 6"):
+        make_plan(recipe)
+
+
+def stepped(*prompts: tuple[str, tuple[str, ...]]) -> LoadedPrompts:
+    """Prompts whose answer is 7, with these steps."""
+    return LoadedPrompts(
+        prompts=tuple(
+            Prompt(
+                prompt_id=text,
+                messages=(Message(role="user", content=text),),
+                reference_answer="7",
+                position=index,
+                solution_steps=steps,
+            )
+            for index, (text, steps) in enumerate(prompts)
+        ),
+        has_solution_steps=True,
+        skipped_rows=(),
+    )
+
+
+SEELE = {"rollout.plan": "seele", "rollout.group_size": 8, "rollout.selector": "sequential"}
+
+
+def test_a_prompt_must_fit_with_its_longest_hint() -> None:
+    # In characters: 2 and "three\n" are 8; 2 and "three\nfour\n" 13; 6 and "a\n" 8. The last step is never shown.
+    source = stepped(("ab", ("three", "a long last step")), ("cd", ("three", "four", "7")), ("efghij", ("a", "7")))
+    for plan, expected in (("seele", ["ab", "efghij"]), ("single_round", ["ab", "cd", "efghij"])):
+        recipe = make_recipe({**SEELE, "rollout.plan": plan})
+        factory = make_factory(recipe, make_renderer(max_prompt_tokens=10), source)
+        opened = [factory.open(ordinal) for ordinal in range(len(expected) + 1)]
+        assert [each.prompt.prompt_id for each in opened] == [*expected, expected[0]]
+    recipe = make_recipe({**SEELE, "rollout.max_prompt_tokens": 4})
+    with pytest.raises(DataError, match="a prompt with its longest hint must have at most 4 tokens, all 3 have more"):
+        make_factory(recipe, make_renderer(max_prompt_tokens=4), source)
+
+
+def test_prompts_that_the_plan_refuses_are_named_at_once_or_get_plain_rounds() -> None:
+    bad = ("the answer is 7", "so it is")
+    source = stepped(("ab", ("a", "b")), ("cd", bad), ("ef", ()))
+    with pytest.raises(DataError) as caught:
+        make_factory(make_recipe(SEELE), make_renderer(), source)
+    assert str(caught.value) == (
+        "only the last solution step may announce the answer, step 1 of 2 announces '7' (prompt cd, and 1 more of 3, "
+        "data.train): leave such rows out, or say what else the plan does with them (rollout.plan.seele)"
+    )
+    plain = make_recipe({**SEELE, "rollout.plan": {"kind": "seele", "without_steps": "plain"}})
+    factory = make_factory(plain, make_renderer(), source)
+    hints = {}
+    for ordinal in range(3):
+        group = factory.open(ordinal)
+        planned = factory.next_request(group, num_rounds_done=0, step=0)
+        assert planned is not None
+        hints[group.prompt.prompt_id] = planned[0].hint
+    assert hints == {"ab": "a\n", "cd": "", "ef": ""}
 
 
 def test_held_out_problems_are_the_first_that_fit(tmp_path: Path) -> None:

@@ -134,10 +134,20 @@ class ReportTail:
 
 
 @contextmanager
-def started(folder: Path, words: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[StackRun]:
-    """`lessrl` with these words, the run's directory left out; it is ended at the end, whatever happens."""
+def started(
+    folder: Path,
+    words: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    program: Sequence[str] = ("-m", "services.cli"),
+) -> Iterator[StackRun]:
+    """`lessrl` with these words, the run's directory left out; it is ended at the end, whatever happens.
+
+    Args:
+        program: what of Python's is `lessrl`.
+    """
     run_dir, output = folder / "run", folder / "output.txt"
-    command = [sys.executable, "-m", "services.cli", *words]
+    command = [sys.executable, *program, *words]
     with output.open("a") as printed:
         process = subprocess.Popen(
             command,
