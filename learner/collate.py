@@ -29,6 +29,8 @@ class Microbatch:
         targets: [S] int64, the tokens scored.
         loss_mask: [S] bool, tokens of the policy loss.
         hint_mask: [S] bool, hint tokens; never in `loss_mask`.
+        hint_weights: [S] float32, 1 / samples that share the hint on hint tokens, 0 elsewhere: over a whole update the
+            tokens of each hint of a group weigh 1.
         behavior_logprobs, advantages, sampler_entropies: [S] float32; 0 on hint tokens.
         old_logprobs: [S] float32, what importance ratios are taken against: the behavior log-probs, unless the learner
             puts its own in their place.
@@ -44,6 +46,7 @@ class Microbatch:
     targets: torch.Tensor
     loss_mask: torch.Tensor
     hint_mask: torch.Tensor
+    hint_weights: torch.Tensor
     behavior_logprobs: torch.Tensor
     old_logprobs: torch.Tensor
     advantages: torch.Tensor
@@ -94,6 +97,8 @@ def collate(samples: Sequence[TrainingSample], layout: Layout) -> Microbatch:
     if not any(len(each) for each in scored):
         scored[int(np.argmax(lengths))] = np.zeros(1, dtype=np.int64)
     behavior_logprobs = _picked(samples, scored, "behavior_logprobs")
+    hint_mask = _picked(samples, scored, "token_sources") == int(TokenSource.HINT)
+    shares = [np.full(len(each), 1 / sample.hint_copies) for sample, each in zip(samples, scored, strict=True)]
     return Microbatch(
         token_ids=torch.from_numpy(token_ids.reshape(shape)),
         position_ids=torch.from_numpy(position_ids.reshape(shape)),
@@ -101,7 +106,8 @@ def collate(samples: Sequence[TrainingSample], layout: Layout) -> Microbatch:
         score_rows=_joined([offset + np.maximum(each - 1, 0) for offset, each in zip(offsets, scored, strict=True)]),
         targets=_picked(samples, scored, "token_ids").long(),
         loss_mask=_picked(samples, scored, "loss_mask"),
-        hint_mask=_picked(samples, scored, "token_sources") == int(TokenSource.HINT),
+        hint_mask=hint_mask,
+        hint_weights=torch.where(hint_mask, _joined(shares), 0.0).float(),
         behavior_logprobs=behavior_logprobs,
         old_logprobs=behavior_logprobs,
         advantages=_picked(samples, scored, "advantages"),
@@ -138,6 +144,7 @@ def _dummy(layout: Layout) -> Microbatch:
         targets=torch.zeros(1, dtype=torch.int64),
         loss_mask=nothing,
         hint_mask=nothing,
+        hint_weights=zeros,
         behavior_logprobs=zeros,
         old_logprobs=zeros,
         advantages=zeros,

@@ -23,10 +23,18 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCounts:
-    """Tokens of one optimizer update, over all micro-batches and ranks."""
+    """Of one optimizer update, over all micro-batches and ranks.
+
+    Args:
+        num_valid_tokens, num_sequences: trained tokens, and samples with at least one.
+        num_hint_tokens: hint tokens, those of a hint that samples of a group share counted once.
+        entropy: mean over the trained tokens before the update, nats; None unless a regulariser needs it.
+    """
 
     num_valid_tokens: int
-    num_hint_tokens: int
+    num_sequences: int
+    num_hint_tokens: float
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,7 @@ class Objective:
 
     Args:
         differentiable_entropies: whether any of them needs gradients through entropies.
+        needs_update_entropy: whether any of them needs the mean entropy of an update before its gradient.
         recomputes_old: whether importance ratios are against the learner's own log-probs instead of the sampler's.
     """
 
@@ -43,6 +52,7 @@ class Objective:
     regularisers: tuple[tuple[str, Regulariser], ...]
     kl: KLConfig
     differentiable_entropies: bool
+    needs_update_entropy: bool
     recomputes_old: bool
     correction: CorrectionConfig
 
@@ -65,7 +75,12 @@ def load_components(config: LearnerConfig) -> tuple[Component, ...]:
 
 def supplied_signals(config: LearnerConfig) -> frozenset[Signal]:
     """What the learner itself can supply under this recipe."""
-    signals = {Signal.POLICY_LOGPROBS, Signal.POLICY_ENTROPIES, Signal.DIFFERENTIABLE_ENTROPIES}
+    signals = {
+        Signal.POLICY_LOGPROBS,
+        Signal.POLICY_ENTROPIES,
+        Signal.DIFFERENTIABLE_ENTROPIES,
+        Signal.UPDATE_ENTROPY,
+    }
     if config.kl.coefficient > 0:
         signals.add(Signal.REFERENCE_LOGPROBS)
     return frozenset(signals)
@@ -90,6 +105,7 @@ def build_objective(config: LearnerConfig) -> Objective:
         regularisers=tuple((each.kind, item) for each, item in built if each.folder == "learner.regularisers"),
         kl=config.kl,
         differentiable_entropies=any(Signal.DIFFERENTIABLE_ENTROPIES in each.needs for each in components),
+        needs_update_entropy=any(Signal.UPDATE_ENTROPY in each.needs for each in components),
         recomputes_old=config.old_logprobs == "recompute",
         correction=config.correction,
     )
@@ -160,7 +176,7 @@ def micro_batch_loss(
     """
     logprobs, entropies = scores.unbind(0)
     mask, num_valid = batch.loss_mask, counts.num_valid_tokens
-    policy = objective.loss.loss(_loss_inputs(batch, scores, reference_logprobs, token_weights, num_valid))
+    policy = objective.loss.loss(_loss_inputs(batch, scores, reference_logprobs, token_weights, counts))
     terms, metrics = {"policy": policy.loss}, [policy.metrics]
     if token_weights.penalties is not None:
         # A penalty is part of the token's loss: a weight scales it, and a token of weight 0 is not trained by it.
@@ -176,8 +192,10 @@ def micro_batch_loss(
         policy_entropies=entropies,
         loss_mask=mask,
         hint_mask=batch.hint_mask,
+        hint_weights=batch.hint_weights,
         num_valid_tokens=num_valid,
         num_hint_tokens=counts.num_hint_tokens,
+        update_entropy=counts.entropy,
         step=step,
     )
     for kind, regulariser in objective.regularisers:
@@ -198,7 +216,7 @@ def _loss_inputs(
     scores: torch.Tensor,
     reference_logprobs: torch.Tensor | None,
     token_weights: TokenWeights,
-    num_valid_tokens: int,
+    counts: UpdateCounts,
 ) -> LossInputs:
     mask, unclipped = batch.loss_mask, token_weights.unclipped
     return LossInputs(
@@ -213,7 +231,8 @@ def _loss_inputs(
         clip_high=None if token_weights.clip_high is None else _spread(token_weights.clip_high, mask),
         unclipped=torch.zeros_like(mask) if unclipped is None else _spread(unclipped, mask),
         sequence_ids=batch.sequence_ids,
-        num_valid_tokens=num_valid_tokens,
+        num_valid_tokens=counts.num_valid_tokens,
+        num_sequences=counts.num_sequences,
     )
 
 

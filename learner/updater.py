@@ -94,7 +94,9 @@ class Updater:
         keys = [token_keys(batch, step=work.step, update=index).to(self._engine.device) for batch in batches]
         if old:
             batches = [replace(batch, old_logprobs=each) for batch, each in zip(batches, old, strict=True)]
-        plans = self._update_plans(work, index, batches, keys, clock)
+        plans, entropy, measured = self._look_ahead(work, index, batches, keys, clock)
+        counts = replace(counts, entropy=entropy)
+        metrics.append(measured)
         losses, suspects = [], []
         for position, collated in enumerate(batches):
             batch = collated.to(self._engine.device)
@@ -161,44 +163,63 @@ class Updater:
     def _counts(
         self, work: StepWork, index: int, mini_batch: MiniBatchWork, batches: list[Microbatch]
     ) -> tuple[UpdateCounts, list[dict[str, Metric]]]:
-        """Tokens of the update over all ranks; how they are spread, as metrics."""
+        """Tokens and samples of the update over all ranks; how they are spread, as metrics."""
         num_valid = sum(int(batch.loss_mask.sum()) for batch in batches)
-        num_hint = sum(int(batch.hint_mask.sum()) for batch in batches)
+        num_sequences = sum(len(batch.sequence_ids[batch.loss_mask].unique()) for batch in batches)
+        num_hint = sum(float(batch.hint_weights.double().sum()) for batch in batches)
         costs = [batch.token_ids.numel() if batch.num_tokens else 0 for batch in batches]
-        ranks = self._engine.gather_objects((costs, num_valid, num_hint))
-        numbers = [len(each) for each, _, _ in ranks]
-        total = sum(valid for _, valid, _ in ranks)
+        ranks = self._engine.gather_objects((costs, num_valid, num_sequences, num_hint))
+        spread, valid, sequences, hints = zip(*ranks, strict=True)
+        numbers = [len(each) for each in spread]
         if len(set(numbers)) != 1 or numbers[0] == 0:
             self._refuse(f"all ranks must have the same number of micro-batches, got {numbers}", work, index)
-        if total != mini_batch.num_valid_tokens:
+        if sum(valid) != mini_batch.num_valid_tokens:
             planned = mini_batch.num_valid_tokens
-            self._refuse(f"the samples hold {total} trained tokens, the plan says {planned}", work, index)
-        counts = UpdateCounts(num_valid_tokens=total, num_hint_tokens=sum(hints for _, _, hints in ranks))
-        return counts, [_size_metrics(batches), _imbalance([each for each, _, _ in ranks])]
+            self._refuse(f"the samples hold {sum(valid)} trained tokens, the plan says {planned}", work, index)
+        counts = UpdateCounts(num_valid_tokens=sum(valid), num_sequences=sum(sequences), num_hint_tokens=sum(hints))
+        return counts, [_size_metrics(batches), _imbalance(list(spread))]
 
-    def _update_plans(
+    def _look_ahead(
         self, work: StepWork, index: int, batches: list[Microbatch], keys: list[torch.Tensor], clock: PhaseClock
-    ) -> list[dict[int, TokenWeights]]:
-        """Per micro-batch, what each token plan of scope UPDATE decided, by the plan's position."""
+    ) -> tuple[list[dict[int, TokenWeights]], float | None, dict[str, Metric]]:
+        """What must be known of the whole update before its gradient, for one more forward pass where anything must.
+
+        Returns:
+            Per micro-batch, what each token plan of scope UPDATE decided, by the plan's position; the mean entropy, for
+            regularisers that need it; metrics.
+        """
         decided: list[dict[int, TokenWeights]] = [{} for _ in batches]
-        if not self._objective.plans_whole_updates:
-            return decided
+        if not (self._objective.plans_whole_updates or self._objective.needs_update_entropy):
+            return decided, None, {}
         with clock.phase("plan"):
             signals = []
             for collated in batches:
                 batch = collated.to(self._engine.device)
                 scores = self._score(work, batch, with_gradient=False)
                 signals.append(trained_signals(self._with_old(batch, scores, index), scores))
-            joined, start = self._engine.gather_tokens(torch.cat(signals, dim=1))
-            joined_keys, _ = self._engine.gather_tokens(torch.cat(keys)[None])
-            for position, plan in enumerate(self._objective.token_plans):
-                if plan.scope is Scope.UPDATE:
-                    whole = plan_weights(plan, joined, joined_keys[0], self._objective.loss)
-                    offset = start
-                    for each, mine in zip(decided, signals, strict=True):
-                        each[position] = whole.part(offset, offset + mine.shape[1])
-                        offset += mine.shape[1]
-        return decided
+            if self._objective.plans_whole_updates:
+                self._ask_plans(decided, signals, keys)
+            if not self._objective.needs_update_entropy:
+                return decided, None, {}
+            own = torch.cat([each[1] for each in signals]).double()
+            share = Mean(float(own.sum()), len(own))
+            ranks = self._engine.gather_objects(share)
+            total, number = sum(each.total for each in ranks), sum(each.count for each in ranks)
+            return decided, total / (number or 1), {"learner_update_entropy_nats": share}
+
+    def _ask_plans(
+        self, decided: list[dict[int, TokenWeights]], signals: list[torch.Tensor], keys: list[torch.Tensor]
+    ) -> None:
+        """Fill in what each token plan of scope UPDATE decides, per micro-batch and by the plan's position."""
+        joined, start = self._engine.gather_tokens(torch.cat(signals, dim=1))
+        joined_keys, _ = self._engine.gather_tokens(torch.cat(keys)[None])
+        for position, plan in enumerate(self._objective.token_plans):
+            if plan.scope is Scope.UPDATE:
+                whole = plan_weights(plan, joined, joined_keys[0], self._objective.loss)
+                offset = start
+                for each, mine in zip(decided, signals, strict=True):
+                    each[position] = whole.part(offset, offset + mine.shape[1])
+                    offset += mine.shape[1]
 
     def _token_weights(
         self, batch: Microbatch, scores: torch.Tensor, keys: torch.Tensor, decided: dict[int, TokenWeights]

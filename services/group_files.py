@@ -25,7 +25,7 @@ from shaping.training import TrainingSample
 
 SavedGroup = tuple[ShapedSummary, tuple[TrainingSample, ...]]
 
-FORMAT = "lessrl-groups-1"
+FORMAT = "lessrl-groups-2"
 HEADER = "lessrl"
 TOKEN_FIELDS: dict[str, type[np.generic]] = {
     "token_ids": np.int32,
@@ -35,7 +35,7 @@ TOKEN_FIELDS: dict[str, type[np.generic]] = {
     "entropies": np.float32,
     "token_sources": np.uint8,
 }
-SAMPLE_FIELDS = ("num_tokens", "rollout_index", "min_policy_version")
+SAMPLE_FIELDS = ("num_tokens", "rollout_index", "min_policy_version", "hint_copies")
 
 
 def write_groups(path: Path, groups: Sequence[SavedGroup]) -> StoredFile:
@@ -70,14 +70,15 @@ def read_groups(path: Path) -> tuple[SavedGroup, ...]:
     """Read what `write_groups` wrote, in order.
 
     Raises:
-        CheckpointError: missing, damaged, or of another format. Changed numbers that break no rule of a record are for
-            the manifest's hash to find.
+        CheckpointError: missing, damaged, or of another format, an older one included. Changed numbers that break no
+            rule of a record are for the manifest's hash to find.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             found = header.get("format")
-            require(found == FORMAT, f"format must be {FORMAT}, got {found}", "header")
+            rule = f"format must be {FORMAT}, got {found}: the version of lessrl that wrote the file reads it"
+            require(found == FORMAT, rule, "header")
             tensors = {name: file.get_tensor(name) for name in (*TOKEN_FIELDS, *SAMPLE_FIELDS)}
         summaries = [_summary(each) for each in header["groups"]]
         samples = iter(_samples(tensors, [each.group_id for each in summaries for _ in each.samples]))
@@ -122,7 +123,7 @@ def _summary(plain: dict[str, Any]) -> ShapedSummary:
 
 def _samples(tensors: dict[str, NDArray[Any]], group_ids: Sequence[str]) -> list[TrainingSample]:
     """Samples whose arrays are views of the tensors."""
-    lengths, rollout_indices, versions = (tensors[name].tolist() for name in SAMPLE_FIELDS)
+    lengths, rollout_indices, versions, copies = (tensors[name].tolist() for name in SAMPLE_FIELDS)
     if min(lengths, default=0) < 0 or any(len(tensors[name]) != sum(lengths) for name in TOKEN_FIELDS):
         raise RecordError(f"arrays must have {sum(lengths)} tokens in samples of >= 0 tokens (group file)")
     columns = [split_rows(tensors[name], lengths) for name in TOKEN_FIELDS]
@@ -131,9 +132,10 @@ def _samples(tensors: dict[str, NDArray[Any]], group_ids: Sequence[str]) -> list
             group_id=group_id,
             rollout_index=rollout_index,
             min_policy_version=version,
+            hint_copies=num_copies,
             **dict(zip(TOKEN_FIELDS, arrays, strict=True)),
         )
-        for group_id, rollout_index, version, *arrays in zip(
-            group_ids, rollout_indices, versions, *columns, strict=True
+        for group_id, rollout_index, version, num_copies, *arrays in zip(
+            group_ids, rollout_indices, versions, copies, *columns, strict=True
         )
     ]

@@ -3,6 +3,7 @@
 Knows no model and no machine; what a recipe means in figures is the business of services/plan.py.
 """
 
+from services.buffer_plan import buffer_config
 from services.evaluation.benchmarks import parse_benchmarks
 from services.metrics.entries import catalogue
 from services.plugins import check_conflicts
@@ -37,6 +38,8 @@ def check_recipe(recipe: Recipe, components: dict[str, Component]) -> tuple[froz
     ShapingPipeline(recipe.shaping)
     check_schedules(recipe)
     check_divisions(recipe)
+    # Only the plan knows which sizes it can divide a group into.
+    components["rollout.plan"].build(group_size=recipe.rollout.group_size)
     needed = check_signals(recipe, components)
     forced = check_conflicts(recipe)
     check_best(recipe)
@@ -53,10 +56,11 @@ def check_schedules(recipe: Recipe) -> None:
     for step, value in enumerate(values):
         if value <= 0:
             raise RecipeError(f"temperature must be > 0, got {value:g} at step {step} ({key})")
-    if recipe.run.max_staleness and len(set(values)) > 1:
+    if len(set(values)) > 1 and buffer_config(recipe).max_age_versions:
         raise RecipeError(
-            f"a temperature that changes needs run.max_staleness 0, got {recipe.run.max_staleness}: the learner would "
-            f"score groups at another temperature than they were sampled at ({key})"
+            f"a temperature that changes needs run.max_staleness 0, got {recipe.run.max_staleness}, and run.admission "
+            f"without surplus, got {recipe.run.admission.kind}: the learner would score groups at another temperature "
+            f"than they were sampled at ({key})"
         )
 
 
@@ -147,6 +151,8 @@ def supplied_signals(recipe: Recipe, components: dict[str, Component]) -> frozen
         Signal.POLICY_LOGPROBS,
         Signal.POLICY_ENTROPIES,
         Signal.DIFFERENTIABLE_ENTROPIES,
+        Signal.UPDATE_ENTROPY,
+        Signal.TOKEN_TEXT,
     }
     is_raw = recipe.rollout.sampling.entropy_source is EntropySource.RAW
     signals.add(Signal.RAW_ENTROPIES if is_raw else Signal.PROCESSED_ENTROPIES)

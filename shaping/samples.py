@@ -1,5 +1,7 @@
 """Training samples out of a shaped group (DESIGN hop 7): prompt, hint and response in one row per rollout."""
 
+from collections import Counter
+
 import numpy as np
 
 from shaping.checks import FloatArray
@@ -15,6 +17,7 @@ def to_samples(shaped: ShapedGroup) -> tuple[TrainingSample, ...]:
     advantages and entropies are 0 before them.
     """
     group = shaped.segmented.scored.group
+    copies = Counter(rollout.hint_ids.tobytes() for rollout in group.rollouts if rollout.num_tokens)
     samples = []
     for index, (rollout, advantages) in enumerate(zip(group.rollouts, shaped.advantages, strict=True)):
         if rollout.num_tokens == 0:
@@ -34,6 +37,7 @@ def to_samples(shaped: ShapedGroup) -> tuple[TrainingSample, ...]:
                 entropies=_behind(num_prompt, rollout, rollout.entropies),
                 token_sources=sources,
                 min_policy_version=rollout.min_policy_version,
+                hint_copies=copies[rollout.hint_ids.tobytes()] if num_hint else 1,
             )
         )
     return tuple(samples)

@@ -22,6 +22,8 @@ class TrainingSample:
         entropies: float32 nats from the sampler; 0 where the token was not sampled.
         token_sources: uint8, values of TokenSource.
         min_policy_version: version at the first sampled token.
+        hint_copies: samples of its group with the same hint, this one included; 1 without a hint. They may lie in
+            different micro-batches and on different ranks.
     """
 
     group_id: str
@@ -33,6 +35,7 @@ class TrainingSample:
     entropies: FloatArray
     token_sources: NDArray[np.uint8]
     min_policy_version: int
+    hint_copies: int = 1
 
     def __post_init__(self) -> None:
         where = f"TrainingSample {self.group_id}/{self.rollout_index}"
@@ -45,6 +48,7 @@ class TrainingSample:
         require(self.loss_mask.dtype == np.bool_, f"loss_mask must be bool, got {self.loss_mask.dtype}", where)
         generated = self.token_sources == TokenSource.GENERATED
         require(not bool((self.loss_mask & ~generated).any()), "only generated tokens may be trained", where)
+        require(self.hint_copies >= 1, f"hint_copies must be >= 1, got {self.hint_copies}", where)
 
     @property
     def num_tokens(self) -> int:

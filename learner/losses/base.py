@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from shaping.metrics import Mean, Metric
+from shaping.metrics import Max, Mean, Metric
 
 MAX_LOG_RATIO = 20.0
 """Log ratios are held within this, so that no product of 0 and infinity can arise."""
@@ -27,7 +27,8 @@ class LossInputs:
         clip_low, clip_high: per-token clip ranges of a token plan; None leaves the loss's own.
         unclipped: bool, tokens whose ratio must not be clipped in any way, a dual clip included.
         sequence_ids: int64, which sample a token belongs to, for losses on whole sequences.
-        num_valid_tokens: trained tokens of the whole update, over all micro-batches and ranks.
+        num_valid_tokens, num_sequences: trained tokens of the whole update, over all micro-batches and ranks, and
+            samples with at least one.
     """
 
     policy_logprobs: torch.Tensor
@@ -42,6 +43,7 @@ class LossInputs:
     unclipped: torch.Tensor
     sequence_ids: torch.Tensor
     num_valid_tokens: int
+    num_sequences: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,26 @@ class PolicyLoss(Protocol):
     def loss(self, inputs: LossInputs) -> LossOutput: ...
 
 
-def token_mean(values: torch.Tensor, mask: torch.Tensor, num_tokens: int) -> torch.Tensor:
+def log_ratios(inputs: LossInputs) -> torch.Tensor:
+    """policy - old log-prob of each token [S], held within +-MAX_LOG_RATIO; 0 outside the loss mask."""
+    difference = torch.where(inputs.loss_mask, inputs.policy_logprobs - inputs.old_logprobs, 0.0)
+    return difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def clipped_ratios(inputs: LossInputs, ratios: torch.Tensor, clip_range: tuple[float, float]) -> torch.Tensor:
+    """Ratios [S] held within a token plan's clip range or else the loss's own; unclipped tokens keep theirs."""
+    low = clip_range[0] if inputs.clip_low is None else inputs.clip_low
+    high = clip_range[1] if inputs.clip_high is None else inputs.clip_high
+    clipped = torch.maximum(torch.minimum(ratios, torch.as_tensor(1 + high)), torch.as_tensor(1 - low))
+    return torch.where(inputs.unclipped, ratios, clipped)
+
+
+def token_mean(values: torch.Tensor, mask: torch.Tensor, num_tokens: float) -> torch.Tensor:
     """This micro-batch's share of a mean over tokens: sum over masked tokens / `num_tokens` of the whole update.
 
     Values outside the mask are not read, so they may be anything. No tokens at all give 0.
     """
-    return torch.where(mask, values, 0.0).sum() / max(num_tokens, 1)
+    return torch.where(mask, values, 0.0).sum() / (num_tokens or 1)
 
 
 def mean_metrics(values: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, Metric]:
@@ -77,3 +93,11 @@ def mean_metrics(values: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[st
     count = mask.sum()
     *totals, num_tokens = torch.cat([rows.double().sum(1), count[None].double()]).tolist()
     return {name: Mean(total, num_tokens) for name, total in zip(values, totals, strict=True)}
+
+
+def ratio_metrics(ratios: torch.Tensor, mask: torch.Tensor, values: dict[str, torch.Tensor]) -> dict[str, Metric]:
+    """Mean and largest importance ratio of trained tokens, and the means of `values`; no largest one of no tokens."""
+    metrics = mean_metrics({**values, "learner_importance_ratio_mean": ratios}, mask)
+    if bool(mask.any()):
+        metrics["learner_importance_ratio_max"] = Max(float(torch.where(mask, ratios.detach(), 0.0).max()))
+    return metrics

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from learner.losses.base import MAX_LOG_RATIO, LossInputs, LossOutput, mean_metrics, token_mean
-from shaping.metrics import Max
+from learner.losses.base import LossInputs, LossOutput, clipped_ratios, log_ratios, ratio_metrics, token_mean
 from shaping.signals import Signal
 
 
@@ -51,12 +50,8 @@ class PPOClip:
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         mask, advantages = inputs.loss_mask, inputs.advantages
-        difference = torch.where(mask, inputs.policy_logprobs - inputs.old_logprobs, 0.0)
-        ratios = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-        low = self._config.clip_low if inputs.clip_low is None else inputs.clip_low
-        high = self._config.clip_high if inputs.clip_high is None else inputs.clip_high
-        clipped = torch.maximum(torch.minimum(ratios, torch.as_tensor(1 + high)), torch.as_tensor(1 - low))
-        clipped = torch.where(inputs.unclipped, ratios, clipped)
+        ratios = log_ratios(inputs).exp()
+        clipped = clipped_ratios(inputs, ratios, self.clip_range)
         plain_losses, clipped_losses = -advantages * ratios, -advantages * clipped
         losses = torch.maximum(plain_losses, clipped_losses)
         is_clipped = clipped_losses > plain_losses
@@ -65,17 +60,15 @@ class PPOClip:
             bound = -advantages * self._config.dual_clip
             is_dual = (advantages < 0) & (losses > bound) & ~inputs.unclipped
             losses = torch.where(is_dual, bound, losses)
-        metrics = mean_metrics(
+        metrics = ratio_metrics(
+            ratios,
+            mask,
             {
                 "learner_clip_low_share": is_clipped & (advantages < 0),
                 "learner_clip_high_share": is_clipped & (advantages > 0),
                 "learner_clip_dual_share": is_dual,
-                "learner_importance_ratio_mean": ratios,
             },
-            mask,
         )
-        if bool(mask.any()):
-            metrics["learner_importance_ratio_max"] = Max(float(torch.where(mask, ratios.detach(), 0.0).max()))
         return LossOutput(loss=token_mean(losses * inputs.weights, mask, inputs.num_valid_tokens), metrics=metrics)
 
 

@@ -17,7 +17,11 @@ class RegulariserInputs:
         policy_entropies: nats; with gradient for a regulariser that needs DIFFERENTIABLE_ENTROPIES.
         loss_mask: tokens of the policy loss.
         hint_mask: tokens of a given hint.
-        num_valid_tokens, num_hint_tokens: of the whole update, over all micro-batches and ranks.
+        hint_weights: 1 / samples that share the hint on hint tokens, 0 elsewhere.
+        num_valid_tokens: trained tokens of the whole update, over all micro-batches and ranks.
+        num_hint_tokens: the sum of `hint_weights` over the same: hint tokens, a hint that samples share counted once.
+        update_entropy: nats, mean over the trained tokens of the whole update under the policy before it, detached; 0
+            without trained tokens, None unless a regulariser needs UPDATE_ENTROPY.
         step: 0-based learner step, for schedules.
     """
 
@@ -25,8 +29,10 @@ class RegulariserInputs:
     policy_entropies: torch.Tensor
     loss_mask: torch.Tensor
     hint_mask: torch.Tensor
+    hint_weights: torch.Tensor
     num_valid_tokens: int
-    num_hint_tokens: int
+    num_hint_tokens: float
+    update_entropy: float | None
     step: int
 
 

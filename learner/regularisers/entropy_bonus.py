@@ -1,6 +1,7 @@
 """Reward entropy: loss term -coefficient x mean token entropy over trained tokens.
 
 A negative coefficient lowers entropy. The entropy is over the full vocabulary and carries its own gradient.
+Coefficient 0 is the loss without this term.
 Source: Williams and Peng 1991; Mnih et al. 2016 (arXiv:1602.01783).
 """
 
@@ -21,6 +22,7 @@ class Config:
 
 
 NEEDS = frozenset({Signal.DIFFERENTIABLE_ENTROPIES})
+IDENTITY = {"kind": "", "options": {"coefficient": 0.0}}
 
 
 class EntropyBonus:

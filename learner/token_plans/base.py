@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
+
+Variant = Literal["recommended", "parity"]
+"""How a plan with a released code that differs from its default behaves; "parity" is as released."""
 
 
 class Scope(StrEnum):
@@ -75,6 +78,11 @@ class TokenPlan(Protocol):
     def plan(self, signals: TokenSignals) -> TokenWeights: ...
 
 
+def scope_of(scope: Scope | None, variant: Variant) -> Scope:
+    """The scope that a recipe names; otherwise the whole update, or each micro-batch as in the released codes."""
+    return scope or (Scope.MICRO_BATCH if variant == "parity" else Scope.UPDATE)
+
+
 def covariances(signals: TokenSignals) -> torch.Tensor:
     """Each token's share of the covariance of advantage and log-prob: (A - mean A)(log pi - mean log pi).
 
@@ -89,6 +97,13 @@ def covariances(signals: TokenSignals) -> torch.Tensor:
 def count_of(share: float, num_tokens: int) -> int:
     """max(1, floor(share x tokens)). The share is a decimal fraction: 0.29 x 100 counts as 29."""
     return max(1, int(round(share * num_tokens, 6)))
+
+
+def first_of(values: torch.Tensor, count: int) -> torch.Tensor:
+    """The `count` highest of [N] values as [N] bool; of equal ones those that stand first, so that order matters."""
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[values.sort(descending=True, stable=True).indices[:count]] = True
+    return chosen
 
 
 def draw(candidates: torch.Tensor, count: int, keys: torch.Tensor, *, seed: int = 0) -> torch.Tensor:

@@ -5,28 +5,43 @@ lower < cov < upper whose ratio the loss has not clipped already. k = min(max(1,
 are drawn uniformly without replacement; their loss is multiplied by 0. The loss stays a mean over all trained tokens.
 lower = upper leaves no candidates and reproduces the loss exactly; no share does.
 Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl; defaults as in verl (the authors' scripts also open
-the loss's clip range to 1/1). Deviations: the default scope is the whole update (the release takes each micro-batch);
-the draw follows from `seed` and the tokens' keys instead of a generator's state, so it is the same after a resume and
-in any order; a dual clip of the loss stays on.
+the loss's clip range to 1/1). Needs policy and old log-probs. Variants: "recommended" takes the whole update and reads
+the share as a decimal fraction; "parity" is the release: each micro-batch, the share's product with N cut off as it is.
+Deviations of both: the draw follows from `seed` and the tokens' keys instead of a generator's state, so it is the same
+after a resume and in any order; a dual clip of the loss stays on (the release has none: dual_clip 0).
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from learner.token_plans.base import Scope, TokenSignals, TokenWeights, count_of, covariances, draw
+from learner.token_plans.base import (
+    Scope,
+    TokenSignals,
+    TokenWeights,
+    Variant,
+    count_of,
+    covariances,
+    draw,
+    scope_of,
+)
 from shaping.signals import Signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`share` of all tokens is drawn from those with a covariance between `lower` and `upper`."""
+    """`share` of all tokens is drawn from those with a covariance between `lower` and `upper`.
+
+    Args:
+        scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    """
 
     share: float = 2e-4
     lower: float = 1.0
     upper: float = 5.0
-    scope: Scope = Scope.UPDATE
+    scope: Scope | None = None
     seed: int = 0
+    variant: Variant = "recommended"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -38,6 +53,7 @@ class Config:
 
 
 NEEDS = frozenset({Signal.POLICY_LOGPROBS, Signal.BEHAVIOR_LOGPROBS})
+IDENTITY = {"kind": "", "options": {"lower": 1.0, "upper": 1.0}}
 
 
 class ClipCov:
@@ -48,12 +64,13 @@ class ClipCov:
 
     @property
     def scope(self) -> Scope:
-        return self._config.scope
+        return scope_of(self._config.scope, self._config.variant)
 
     def plan(self, signals: TokenSignals) -> TokenWeights:
         found = covariances(signals)
         candidates = (found > self._config.lower) & (found < self._config.upper) & ~_is_clipped(signals)
-        count = count_of(self._config.share, len(found))
+        share, is_parity = self._config.share, self._config.variant == "parity"
+        count = max(1, int(share * len(found))) if is_parity else count_of(share, len(found))
         dropped = draw(candidates, count, signals.keys, seed=self._config.seed)
         return TokenWeights(weights=(~dropped).to(signals.advantages.dtype))
 

@@ -4,29 +4,47 @@ With cov = (A - mean A)(log pi - mean log pi) over the N tokens of the scope, th
 of highest cov have the loss -A rho + beta |log pi - old log-prob|, all others -A rho. No ratio is clipped,
 whatever the loss's ranges are: this plan takes the place of clipping.
 beta = 0 reproduces the loss with its clipping off exactly (and the loss as it is where no ratio leaves its range).
-Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl. `top_share` is verl's default and the authors' for
-32B; theirs for 7B is 2e-3. Deviations: the default scope is the whole update (the release takes each micro-batch);
-tokens that tie at the k-th place are drawn by their keys (the release keeps whichever its sort meets first).
+There is no identity: at least one token is held, and clipping is off.
+Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl. Needs policy and old log-probs. Variants:
+"recommended" takes the whole update, a share of 2e-4 (verl's default, the authors' for 32B) read as a decimal fraction,
+and draws by their keys among tokens that tie at the k-th place; "parity" is the authors' code for 7B: each micro-batch,
+a share of 2e-3 whose product with N is cut off as it is, and of tokens that tie those that stand first.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from learner.token_plans.base import Scope, TokenSignals, TokenWeights, count_of, covariances, draw
+from learner.token_plans.base import (
+    Scope,
+    TokenSignals,
+    TokenWeights,
+    Variant,
+    count_of,
+    covariances,
+    draw,
+    first_of,
+    scope_of,
+)
 from shaping.signals import Signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`beta` penalises the drift of the `top_share` of tokens by covariance."""
+    """`beta` penalises the drift of the `top_share` of tokens by covariance.
 
-    top_share: float = 2e-4
+    Args:
+        top_share: None is 2e-4 under "recommended" and 2e-3 under "parity".
+        scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    """
+
+    top_share: float | None = None
     beta: float = 1.0
-    scope: Scope = Scope.UPDATE
+    scope: Scope | None = None
+    variant: Variant = "recommended"
 
     def __post_init__(self) -> None:
-        if not 0 < self.top_share <= 1:
+        if self.top_share is not None and not 0 < self.top_share <= 1:
             raise ValueError(f"top_share must be in (0, 1], got {self.top_share}")
         if self.beta < 0:
             raise ValueError(f"beta must be >= 0, got {self.beta}")
@@ -46,7 +64,7 @@ class KLCov:
 
     @property
     def scope(self) -> Scope:
-        return self._config.scope
+        return scope_of(self._config.scope, self._config.variant)
 
     def plan(self, signals: TokenSignals) -> TokenWeights:
         weights = torch.ones_like(signals.advantages)
@@ -58,7 +76,10 @@ class KLCov:
         found = covariances(signals)
         if len(found) == 0:
             return torch.zeros_like(found, dtype=torch.bool)
-        count = count_of(self._config.top_share, len(found))
+        is_parity, share = self._config.variant == "parity", self._config.top_share
+        if is_parity:
+            return first_of(found, max(1, int((2e-3 if share is None else share) * len(found))))
+        count = count_of(2e-4 if share is None else share, len(found))
         last = found.topk(count).values[-1]
         above = found > last
         return above | draw(found == last, count - int(above.sum()), signals.keys)

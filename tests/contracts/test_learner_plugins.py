@@ -3,26 +3,39 @@
 The files are found by themselves: a new one is tested unseen.
 """
 
+import ast
 import dataclasses
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
-from learner_builders import make_batch, make_sample
+from learner_builders import make_batch, make_sample, train_once, write_tiny_policy
+from learner_kinds import (
+    LOSSES,
+    PLANS,
+    REGULARISERS,
+    build,
+    counts_of,
+    gradient_of,
+    loss_inputs,
+    module_of,
+    reordered,
+    scores_of,
+    signals_of,
+    tensors_of,
+    term_of,
+    update_of,
+)
 
-from learner.collate import Microbatch, collate
-from learner.losses.base import LossInputs, LossOutput
-from learner.regularisers.base import RegulariserInputs
-from learner.token_keys import token_keys
-from learner.token_plans.base import Scope, TokenSignals, TokenWeights
+from learner.collate import collate
+from learner.config import LearnerConfig
+from learner.token_plans.base import Scope, TokenSignals
 from shaping.components import ComponentSpec, declared_conflicts, kinds, load
+from shaping.errors import RecipeError
 from shaping.metrics import Max, Mean, Sum, merge_metrics
 from shaping.signals import Signal
-from shaping.training import TrainingSample
 
-LOSSES, PLANS, REGULARISERS = "learner.losses", "learner.token_plans", "learner.regularisers"
 SEAMS = ("rewards", "transforms", "estimators", "shapers", "schedules", "memories")
 ALL_FOLDERS = (LOSSES, PLANS, REGULARISERS, *(f"shaping.{name}" for name in SEAMS))
 ALL_KINDS = [(folder, kind) for folder in (LOSSES, PLANS, REGULARISERS) for kind in kinds(folder)]
@@ -30,6 +43,12 @@ ALL_KINDS = [(folder, kind) for folder in (LOSSES, PLANS, REGULARISERS) for kind
 of_losses = pytest.mark.parametrize("kind", kinds(LOSSES))
 of_plans = pytest.mark.parametrize("kind", kinds(PLANS))
 of_terms = pytest.mark.parametrize(("folder", "kind"), [each for each in ALL_KINDS if each[0] != PLANS])
+
+
+IDENTITIES = [each for each in ALL_KINDS if hasattr(module_of(*each), "IDENTITY")]
+OF_TWO_VARIANTS = [
+    each for each in ALL_KINDS if "variant" in {item.name for item in dataclasses.fields(module_of(*each).Config)}
+]
 
 UNUSUAL_BATCHES = {
     "all rewards equal": [make_sample(seed=index, advantage=0.0) for index in range(4)],
@@ -39,93 +58,6 @@ UNUSUAL_BATCHES = {
     "an empty response": [make_sample(num_response=0), make_sample()],
     "no samples": [],
 }
-
-
-def build(folder: str, kind: str) -> Any:
-    return load(folder, ComponentSpec(kind=kind), "test").build()
-
-
-def scores_of(samples: Sequence[TrainingSample], batch: Microbatch, *, certain: bool = False) -> torch.Tensor:
-    """[2, S] log-probs and entropies that depend on the sample and the token alone, not on where they lie."""
-    keys = torch.tensor([samples[int(index)].rollout_index for index in batch.sequence_ids] if samples else [0])
-    wave = torch.sin(batch.targets.double() * 12.9898 + keys * 78.233).float()
-    if certain:
-        return torch.zeros(2, batch.num_scored)
-    return torch.stack((-5.7 + 0.4 * wave, 4.0 + torch.cos(5 * wave)))
-
-
-def term_of(
-    folder: str,
-    kind: str,
-    samples: Sequence[TrainingSample],
-    *,
-    layout: str = "packed",
-    whole: Sequence[TrainingSample] | None = None,
-    certain: bool = False,
-) -> tuple[LossOutput, torch.Tensor, Microbatch]:
-    """One loss or regulariser on these samples as part of an update over `whole`; the scores it read, the batch."""
-    batch = collate(samples, layout)
-    update = collate(samples if whole is None else whole, "packed")
-    scores = scores_of(samples, batch, certain=certain).requires_grad_()
-    num_valid, num_hint = int(update.loss_mask.sum()), int(update.hint_mask.sum())
-    component = build(folder, kind)
-    if folder == REGULARISERS:
-        inputs = RegulariserInputs(
-            policy_logprobs=scores[0],
-            policy_entropies=scores[1],
-            loss_mask=batch.loss_mask,
-            hint_mask=batch.hint_mask,
-            num_valid_tokens=num_valid,
-            num_hint_tokens=num_hint,
-            step=3,
-        )
-        return component.term(inputs), scores, batch
-    return component.loss(loss_inputs(batch, scores, num_valid)), scores, batch
-
-
-def loss_inputs(batch: Microbatch, scores: torch.Tensor, num_valid: int) -> LossInputs:
-    return LossInputs(
-        policy_logprobs=scores[0],
-        old_logprobs=batch.old_logprobs,
-        reference_logprobs=scores[0].detach() - 0.1,
-        policy_entropies=scores[1].detach(),
-        advantages=batch.advantages,
-        loss_mask=batch.loss_mask,
-        weights=batch.loss_mask.float(),
-        clip_low=None,
-        clip_high=None,
-        unclipped=torch.zeros_like(batch.loss_mask),
-        sequence_ids=batch.sequence_ids,
-        num_valid_tokens=num_valid,
-    )
-
-
-def gradient_of(output: LossOutput, scores: torch.Tensor) -> torch.Tensor:
-    return torch.autograd.grad(output.loss + 0.0 * scores.sum(), scores)[0]
-
-
-def signals_of(samples: Sequence[TrainingSample]) -> TokenSignals:
-    batch = collate(samples, "packed")
-    logprobs, entropies = scores_of(samples, batch)[:, batch.loss_mask]
-    return TokenSignals(
-        policy_logprobs=logprobs,
-        policy_entropies=entropies,
-        behavior_logprobs=batch.behavior_logprobs[batch.loss_mask],
-        old_logprobs=batch.old_logprobs[batch.loss_mask],
-        advantages=batch.advantages[batch.loss_mask],
-        keys=token_keys(batch, step=3, update=1),
-        clip_low=0.2,
-        clip_high=0.2,
-    )
-
-
-def reordered(signals: TokenSignals, order: torch.Tensor) -> TokenSignals:
-    return dataclasses.replace(signals, **{name: value[order] for name, value in tensors_of(signals).items()})
-
-
-def tensors_of(record: TokenSignals | TokenWeights) -> dict[str, torch.Tensor]:
-    found = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
-    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 @pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
@@ -170,11 +102,16 @@ def test_the_order_of_responses_means_nothing(folder: str, kind: str) -> None:
 
 @of_terms
 def test_shares_of_micro_batches_add_up_to_the_update(folder: str, kind: str) -> None:
-    samples = make_batch(6, num_hint=2)
-    whole, _, _ = term_of(folder, kind, samples)
-    parts = [term_of(folder, kind, samples[start : start + 2], whole=samples)[0] for start in (0, 2, 4)]
+    samples = make_batch(6, num_hint=2, hint_copies=3)
+    whole, scores, batch = term_of(folder, kind, samples)
+    found = [term_of(folder, kind, samples[start : start + 2], whole=samples) for start in (0, 2, 4)]
+    parts = [part for part, _, _ in found]
     total = torch.stack([part.loss for part in parts]).sum()
     torch.testing.assert_close(total, whole.loss)
+    gradient = gradient_of(whole, scores)
+    for index, (part, its_scores, _) in enumerate(found):
+        mine = (batch.sequence_ids // 2) == index
+        torch.testing.assert_close(gradient_of(part, its_scores), gradient[:, mine])
     merged = merge_metrics([part.metrics for part in parts])
     assert merged.keys() == whole.metrics.keys()
     for name, metric in merged.items():
@@ -212,7 +149,7 @@ def test_a_policy_loss_trains_trained_tokens_alone(kind: str) -> None:
 def test_only_policy_logprobs_carry_a_gradient(kind: str) -> None:
     batch = collate(make_batch(3), "packed")
     scores = scores_of(make_batch(3), batch)
-    inputs = loss_inputs(batch, scores, int(batch.loss_mask.sum()))
+    inputs = loss_inputs(batch, scores, counts_of(batch, scores))
     assert not build(LOSSES, kind).loss(inputs).loss.requires_grad
 
 
@@ -222,10 +159,9 @@ def test_a_policy_loss_clips_no_token_that_a_plan_leaves_unclipped(kind: str, lo
     samples = make_batch(4)
     batch = collate(samples, "packed")
     scores = torch.stack((batch.behavior_logprobs + log_ratio, torch.ones(batch.num_scored))).requires_grad_()
-    num_valid = int(batch.loss_mask.sum())
     loss = build(LOSSES, kind)
     assert min(loss.clip_range) >= 0
-    inputs = dataclasses.replace(loss_inputs(batch, scores, num_valid), unclipped=batch.loss_mask)
+    inputs = dataclasses.replace(loss_inputs(batch, scores, counts_of(batch, scores)), unclipped=batch.loss_mask)
     gradient = gradient_of(loss.loss(inputs), scores)
     assert bool((gradient[0, batch.loss_mask] != 0).all())
 
@@ -271,6 +207,87 @@ def test_a_plan_takes_few_equal_and_certain_tokens(kind: str, num_tokens: int) -
     for value in tensors_of(build(PLANS, kind).plan(signals)).values():
         assert value.shape == (num_tokens,)
         assert bool(value.isfinite().all())
+
+
+@pytest.mark.parametrize(("folder", "kind"), OF_TWO_VARIANTS)
+def test_a_variant_is_named_and_the_recommended_one_is_the_default(folder: str, kind: str) -> None:
+    component = load(folder, ComponentSpec(kind=kind), "test")
+    assert component.config.variant == "recommended"
+    assert "parity" in (inspect.getdoc(component.module) or "")
+    with pytest.raises(RecipeError, match="must be one of recommended, parity"):
+        build(folder, kind, variant="faithful")
+
+
+@pytest.mark.parametrize("kind", [kind for folder, kind in OF_TWO_VARIANTS if folder == PLANS])
+@pytest.mark.parametrize("num_samples", [0, 1, 4])
+def test_the_parity_variant_of_a_plan_gives_every_token_a_weight(kind: str, num_samples: int) -> None:
+    signals = signals_of(make_batch(num_samples))
+    plan = build(PLANS, kind, variant="parity")
+    assert plan.scope is Scope.MICRO_BATCH
+    for value in tensors_of(plan.plan(signals)).values():
+        assert value.shape == signals.policy_logprobs.shape
+        assert bool(value.isfinite().all()) and bool((value >= 0).all())
+
+
+SLOTS = {LOSSES: "loss", PLANS: "token_plans", REGULARISERS: "regularisers"}
+
+
+@pytest.mark.parametrize(("folder", "kind"), IDENTITIES)
+def test_a_kind_under_its_identity_is_the_kind_that_it_names(folder: str, kind: str) -> None:
+    """Bit for bit; no kind at all is a recipe without the file."""
+    identity = module_of(folder, kind).IDENTITY
+    assert identity.keys() == {"kind", "options"}
+    slot = SLOTS[folder]
+
+    def config_of(*specs: ComponentSpec) -> LearnerConfig:
+        return LearnerConfig(**{slot: specs[0] if folder == LOSSES else specs})
+
+    same = [ComponentSpec(kind=identity["kind"])] if identity["kind"] else []
+    assert same or folder != LOSSES, "a recipe always has a loss"
+    loss, gradient = update_of(config_of(ComponentSpec(kind=kind, options=identity["options"])))
+    wanted, wanted_gradient = update_of(config_of(*same))
+    assert torch.equal(loss, wanted)
+    assert torch.equal(gradient, wanted_gradient)
+
+
+@pytest.mark.parametrize(("folder", "kind"), IDENTITIES)
+def test_an_identity_is_a_literal_that_can_be_read_without_running_the_file(folder: str, kind: str) -> None:
+    module = module_of(folder, kind)
+    found = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.Assign) and [ast.unparse(each) for each in node.targets] == ["IDENTITY"]
+    ]
+    assert found == [module.IDENTITY]
+
+
+@pytest.mark.parametrize("kind", kinds(REGULARISERS))
+def test_a_regulariser_sends_no_gradient_through_what_it_does_not_declare(kind: str) -> None:
+    output, scores, _ = term_of(REGULARISERS, kind, make_batch(4, num_hint=2))
+    gradient = gradient_of(output, scores)
+    needs = load(REGULARISERS, ComponentSpec(kind=kind), "test").needs
+    for row, signal in ((0, Signal.POLICY_LOGPROBS), (1, Signal.DIFFERENTIABLE_ENTROPIES)):
+        assert (gradient[row].abs().max() > 0) == (signal in needs)
+
+
+@pytest.fixture(scope="module")
+def policy_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_tiny_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
+def test_any_division_of_an_update_trains_the_same(folder: str, kind: str, policy_path: str, tmp_path: Path) -> None:
+    """In the learner itself, with all that it measures of the update."""
+    spec = ComponentSpec(kind=kind)
+    options = {SLOTS[folder]: spec if folder == LOSSES else (spec,)}
+    samples = make_batch(8, num_hint=2, hint_copies=4)
+    (small, small_weights), (whole, weights) = (
+        train_once(policy_path, tmp_path / str(tokens), samples, micro_batch_tokens=tokens, **options)
+        for tokens in (40, 10_000)
+    )
+    assert small.metrics["learner_loss"] == pytest.approx(whole.metrics["learner_loss"], abs=1e-5)
+    for name, weight in weights.items():
+        torch.testing.assert_close(small_weights[name], weight, atol=2e-5, rtol=0)
 
 
 @of_plans

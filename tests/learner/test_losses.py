@@ -5,47 +5,17 @@ import math
 
 import pytest
 import torch
+from method_fixture import ADVANTAGES as ADVANTAGE_LIST
+from method_fixture import BEHAVIOR as BEHAVIOR_LIST
+from method_fixture import POLICY as POLICY_LIST
+from method_fixture import fixture_inputs, one_token
 
 from learner.kl import kl_estimate
-from learner.losses.base import LossInputs, mean_metrics, token_mean
+from learner.losses.base import mean_metrics, token_mean
 from learner.losses.ppo_clip import Config, build
 from shaping.metrics import Max, Mean, merge_metrics
 
-ADVANTAGES = torch.tensor([1.0, 1, 1, 1, -1, -1, -1, -1])
-POLICY = torch.tensor([-0.10, -1.2, -0.5, -0.05, -0.90, -2.0, -0.3, -0.20])
-BEHAVIOR = torch.tensor([-0.15, -1.4, -0.5, -0.05, -0.70, -2.1, -0.3, -0.25])
-
-
-def fixture_inputs(**changes: object) -> LossInputs:
-    values = {
-        "policy_logprobs": POLICY.clone().requires_grad_(),
-        "old_logprobs": BEHAVIOR,
-        "reference_logprobs": None,
-        "policy_entropies": torch.zeros(8),
-        "advantages": ADVANTAGES,
-        "loss_mask": torch.ones(8, dtype=torch.bool),
-        "weights": torch.ones(8),
-        "clip_low": None,
-        "clip_high": None,
-        "unclipped": torch.zeros(8, dtype=torch.bool),
-        "sequence_ids": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]),
-        "num_valid_tokens": 8,
-    }
-    return LossInputs(**{**values, **changes})
-
-
-def one_token(*, log_ratio: float, advantage: float) -> LossInputs:
-    return fixture_inputs(
-        policy_logprobs=torch.tensor([log_ratio - 3.0], requires_grad=True),
-        old_logprobs=torch.tensor([-3.0]),
-        policy_entropies=torch.zeros(1),
-        advantages=torch.tensor([advantage]),
-        loss_mask=torch.ones(1, dtype=torch.bool),
-        weights=torch.ones(1),
-        unclipped=torch.zeros(1, dtype=torch.bool),
-        sequence_ids=torch.zeros(1, dtype=torch.int64),
-        num_valid_tokens=1,
-    )
+ADVANTAGES, POLICY, BEHAVIOR = (torch.tensor(each) for each in (ADVANTAGE_LIST, POLICY_LIST, BEHAVIOR_LIST))
 
 
 def test_fixture_loss_with_clip_higher() -> None:

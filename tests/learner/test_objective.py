@@ -35,7 +35,11 @@ def loss_of(
     config: LearnerConfig, batch: Microbatch, scores: torch.Tensor, reference: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, dict[str, Metric]]:
     weights = combine_weights((), int(batch.loss_mask.sum()), torch.device("cpu"))
-    counts = UpdateCounts(num_valid_tokens=int(batch.loss_mask.sum()), num_hint_tokens=int(batch.hint_mask.sum()))
+    counts = UpdateCounts(
+        num_valid_tokens=int(batch.loss_mask.sum()),
+        num_sequences=len(batch.sequence_ids[batch.loss_mask].unique()),
+        num_hint_tokens=float(batch.hint_weights.sum()),
+    )
     return micro_batch_loss(build_objective(config), batch, scores, reference, weights, counts, 0)
 
 
@@ -47,21 +51,6 @@ def test_hint_tokens_get_no_gradient_from_the_policy_loss() -> None:
     assert int(batch.hint_mask.sum()) == 9
     assert gradient[0][batch.hint_mask].abs().max() == 0
     assert (gradient[0][batch.loss_mask] != 0).any()
-
-
-def test_hint_nll_reads_hint_tokens_alone() -> None:
-    # gamma 0.5, 6 hint tokens: gradient -0.5 / 6 on each hint token from this term, nothing elsewhere
-    batch = collate([make_sample(num_hint=3, seed=index) for index in range(2)], "padded")
-    scores = random_scores(batch)
-    plain, _ = loss_of(LearnerConfig(), batch, scores)
-    config = LearnerConfig(regularisers=(ComponentSpec(kind="hint_nll", options={"gamma": 0.5}),))
-    total, metrics = loss_of(config, batch, scores)
-    (gradient,) = torch.autograd.grad(total - plain, scores)
-    torch.testing.assert_close(gradient[0][batch.hint_mask], torch.full((6,), -0.5 / 6))
-    assert gradient[0][~batch.hint_mask].abs().max() == 0
-    assert metrics["learner_hint_nll_nats"].value == pytest.approx(
-        float(-scores[0].detach()[batch.hint_mask].mean()), rel=1e-6
-    )
 
 
 def test_entropy_bonus_has_the_gradient_of_minus_the_mean_entropy() -> None:
@@ -78,7 +67,7 @@ def test_the_coefficient_of_a_regulariser_may_be_a_schedule() -> None:
     config = LearnerConfig(regularisers=(ComponentSpec(kind="entropy_bonus", options={"coefficient": linear}),))
     batch = collate([make_sample()], "packed")
     scores = random_scores(batch)
-    counts = UpdateCounts(num_valid_tokens=6, num_hint_tokens=0)
+    counts = UpdateCounts(num_valid_tokens=6, num_sequences=1, num_hint_tokens=0)
     weights = combine_weights((), 6, torch.device("cpu"))
     terms = [
         micro_batch_loss(build_objective(config), batch, scores, None, weights, counts, step)[1] for step in (0, 5)
@@ -105,7 +94,8 @@ def test_loss_shares_add_up_over_any_division_of_the_batch() -> None:
     )
     samples = make_batch(6, num_hint=2)
     objective = build_objective(config)
-    counts = UpdateCounts(num_valid_tokens=sum(sample.num_valid_tokens for sample in samples), num_hint_tokens=12)
+    num_valid = sum(sample.num_valid_tokens for sample in samples)
+    counts = UpdateCounts(num_valid_tokens=num_valid, num_sequences=6, num_hint_tokens=12)
     whole = collate(samples, "packed")
     scores = random_scores(whole)
 
@@ -155,7 +145,7 @@ def test_penalties_pull_trained_tokens_back_to_the_sampler() -> None:
     batch = collate([make_sample(num_hint=2, num_response=4, advantage=0.0)], "packed")
     scores = torch.stack((batch.behavior_logprobs + 0.5, torch.ones(6))).requires_grad_()
     weights = TokenWeights(weights=torch.tensor([1, 1, 1, 0.5]), penalties=torch.tensor([1.0, 2, 0, 3]))
-    counts = UpdateCounts(num_valid_tokens=4, num_hint_tokens=2)
+    counts = UpdateCounts(num_valid_tokens=4, num_sequences=1, num_hint_tokens=2)
     for sign in (1, -1):
         moved = torch.stack((batch.behavior_logprobs + 0.5 * sign, torch.ones(6))).requires_grad_()
         total, metrics = micro_batch_loss(build_objective(LearnerConfig()), batch, moved, None, weights, counts, 0)
@@ -223,11 +213,12 @@ def test_a_policy_loss_gets_entropies_without_gradient() -> None:
         regularisers=(),
         kl=KLConfig(),
         differentiable_entropies=False,
+        needs_update_entropy=False,
         recomputes_old=False,
         correction=CorrectionConfig(),
     )
     weights = combine_weights((), 6, torch.device("cpu"))
-    counts = UpdateCounts(num_valid_tokens=6, num_hint_tokens=0)
+    counts = UpdateCounts(num_valid_tokens=6, num_sequences=1, num_hint_tokens=0)
     total, _ = micro_batch_loss(objective, batch, scores, None, weights, counts, 0)
     (gradient,) = torch.autograd.grad(total, scores)
     assert gradient.abs().max() == 0

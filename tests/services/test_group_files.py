@@ -129,6 +129,7 @@ def test_a_file_that_was_cut_is_refused(tmp_path: Path) -> None:
         ("num_tokens", np.array([-1], np.int64)),
         ("num_tokens", np.array([2, 2], np.int64)),
         ("rollout_index", np.array([0, 1, 2], np.int64)),
+        ("hint_copies", np.array([0], np.int64)),
         ("loss_mask", None),
     ],
 )
@@ -170,8 +171,22 @@ def test_groups_are_on_the_disk_of_the_worker_that_wrote_them(tmp_path: Path) ->
 
 def test_another_file_of_tensors_is_refused(tmp_path: Path) -> None:
     save_file({"a": np.zeros(1, np.float32)}, tmp_path / "policy.safetensors")
-    with pytest.raises(CheckpointError, match="format must be lessrl-groups-1, got None"):
+    with pytest.raises(CheckpointError, match="format must be lessrl-groups-2, got None"):
         read_groups(tmp_path / "policy.safetensors")
+
+
+def test_a_file_of_an_older_format_is_refused_and_says_who_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "groups.safetensors"
+    write_groups(path, make_saved_groups(2))
+    tensors = load_file(path)
+    del tensors["hint_copies"]
+    with safe_open(path, framework="numpy") as file:
+        header = {"lessrl": file.metadata()["lessrl"].replace("lessrl-groups-2", "lessrl-groups-1")}
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(
+        CheckpointError, match="got lessrl-groups-1: the version of lessrl that wrote the file reads it"
+    ):
+        read_groups(path)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

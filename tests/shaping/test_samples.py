@@ -34,3 +34,17 @@ def test_a_sample_is_prompt_hint_and_response_with_only_the_response_trained() -
 def test_an_empty_response_gives_no_sample_and_others_keep_their_index() -> None:
     samples = to_samples(make_shaped([make_rollout([1]), make_rollout([]), make_rollout([2])]))
     assert [sample.rollout_index for sample in samples] == [0, 2]
+
+
+def test_a_sample_knows_how_many_samples_of_its_group_share_its_hint() -> None:
+    # hints 5 | 5 | 5 6 | 5 (without a sample: its response is empty) | none | none
+    hints, responses = ([5], [5], [5, 6], [5], [], []), ([1], [2], [3], [], [4], [5])
+    rollouts = [make_rollout(ids, hint_ids=hint) for hint, ids in zip(hints, responses, strict=True)]
+    samples = to_samples(make_shaped(rollouts))
+    assert [(sample.rollout_index, sample.hint_copies) for sample in samples] == [
+        (0, 2),
+        (1, 2),
+        (2, 1),
+        (4, 1),
+        (5, 1),
+    ]

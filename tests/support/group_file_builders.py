@@ -35,6 +35,7 @@ def make_sample(group_id: str, index: int, rng: np.random.Generator) -> Training
         entropies=rng.exponential(1.0, size).astype(np.float32),
         token_sources=sources,
         min_policy_version=int(rng.integers(0, 2**40)),
+        hint_copies=int(rng.integers(1, 9)),
     )
 
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from learner.batch_plan import BatchPlan, SampleSize, plan_batch
-from learner.config import LearnerConfig
+from learner.config import LearnerConfig, OptimizerConfig
+from learner.torch_learner import torch_learner
 from learner.work import StepWork, rank_mini_batches
 from shaping.records import TokenSource
-from shaping.training import TrainingSample
+from shaping.training import StepResult, TrainingSample
 
 VOCAB_SIZE = 300
 
@@ -47,6 +49,7 @@ def make_sample(
     advantage: float = 1.0,
     rollout_index: int = 0,
     trained: bool = True,
+    hint_copies: int = 1,
 ) -> TrainingSample:
     """Random tokens; behavior log-probs near uniform, so importance ratios of a random policy are near 1."""
     rng = np.random.default_rng(seed)
@@ -66,22 +69,31 @@ def make_sample(
         entropies=np.where(generated, rng.uniform(4.0, 5.5, len(sources)), 0).astype(np.float32),
         token_sources=sources,
         min_policy_version=0,
+        hint_copies=hint_copies,
     )
 
 
-def make_batch(num_samples: int = 12, *, seed: int = 0, num_hint: int = 0) -> list[TrainingSample]:
-    """Samples of unequal length with advantages of both signs."""
+def make_batch(
+    num_samples: int = 12, *, seed: int = 0, num_hint: int = 0, hint_copies: int = 1
+) -> list[TrainingSample]:
+    """Samples of unequal length with advantages of both signs; each `hint_copies` neighbours share prompt and hint."""
     rng = np.random.default_rng(seed)
-    return [
+    samples = [
         make_sample(
             num_hint=num_hint,
             num_response=int(rng.integers(3, 17)),
             seed=seed * 1000 + index,
             advantage=float(rng.normal()),
             rollout_index=index,
+            hint_copies=hint_copies,
         )
         for index in range(num_samples)
     ]
+    if hint_copies > 1:
+        for index, sample in enumerate(samples):
+            num_given = int((sample.token_sources != TokenSource.GENERATED).sum())
+            sample.token_ids[:num_given] = samples[index - index % hint_copies].token_ids[:num_given]
+    return samples
 
 
 def plan_samples(samples: list[TrainingSample], config: LearnerConfig, *, group_size: int = 4) -> BatchPlan:
@@ -125,3 +137,25 @@ def make_work(
             plan, rank, lambda size: samples[size.group_index * group_size + size.sample_index]
         ),
     )
+
+
+def train_once(
+    path: str, folder: Path, samples: list[TrainingSample], *, micro_batch_tokens: int, **options: object
+) -> tuple[StepResult, dict[str, torch.Tensor]]:
+    """One step of plain torch on these samples: what it reports, and the policy that it leaves.
+
+    A large epsilon makes Adam smooth, so that rounding does not grow.
+    """
+    config = LearnerConfig(
+        engine="torch",
+        dtype="float32",
+        layout="packed",
+        micro_batch_tokens=micro_batch_tokens,
+        optimizer=OptimizerConfig(learning_rate=1e-2, epsilon=1e-2),
+        **options,
+    )
+    learner = torch_learner(config, model_path=path, seed=0)
+    learner.start()
+    result = learner.step(make_work(samples, config))
+    learner.export(folder)
+    return result, load_file(folder / "model.safetensors")

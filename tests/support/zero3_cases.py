@@ -21,6 +21,7 @@ class Case:
     policy: str = "tied"
     num_samples: int = 12
     num_hint: int = 0
+    hint_copies: int = 1
     temperature: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -36,7 +37,7 @@ class Case:
         return LearnerConfig(engine=engine, num_ranks=num_ranks, **{**defaults, **self.options})
 
     def samples(self) -> list[TrainingSample]:
-        return make_batch(self.num_samples, num_hint=self.num_hint)
+        return make_batch(self.num_samples, num_hint=self.num_hint, hint_copies=self.hint_copies)
 
 
 EVERYTHING = {
@@ -46,6 +47,7 @@ EVERYTHING = {
         ComponentSpec(kind="forking_tokens", options={"top_share": 0.4}),
         ComponentSpec(kind="clip_cov", options={"share": 0.2, "lower": -10.0, "upper": 10.0}),
         ComponentSpec(kind="kl_cov", options={"top_share": 0.2}),
+        ComponentSpec(kind="steer"),
     ),
     "regularisers": (
         ComponentSpec(kind="entropy_bonus", options={"coefficient": 0.5}),
@@ -60,6 +62,8 @@ LORA = {
     "kl": KLConfig(coefficient=0.5),
     "optimizer": OptimizerConfig(learning_rate=1e-2, epsilon=1e-2),
 }
+
+TARGET_NATS = 5.387
 
 CASES = {
     "padded_1": Case(options={"layout": "padded", "micro_batch_tokens": 10_000}),
@@ -99,6 +103,32 @@ CASES = {
             "micro_batch_tokens": 30,
             "correction": CorrectionConfig(mode="mask", low=0.7, high=1.4),
         }
+    ),
+    # Responses of unequal length on both ranks, none of them clipped away.
+    "gspo": Case(
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 30,
+            "loss": ComponentSpec(kind="gspo", options={"clip_low": 1.0, "clip_high": 9.0}),
+        }
+    ),
+    # The target is near the mean entropy of the update, so that micro-batches lie on both sides of it.
+    "ter": Case(
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 30,
+            "regularisers": (ComponentSpec(kind="ter", options={"coefficient": 5.0, "target_nats": TARGET_NATS}),),
+        }
+    ),
+    # Four samples share a hint and lie in micro-batches of both ranks.
+    "shared_hints": Case(
+        num_hint=3,
+        hint_copies=4,
+        options={
+            "layout": "packed",
+            "micro_batch_tokens": 30,
+            "regularisers": (ComponentSpec(kind="hint_nll", options={"gamma": 2.0}),),
+        },
     ),
     "idle_rank": Case(num_samples=3, options={"layout": "packed", "micro_batch_tokens": 20}),
     "offloaded": Case(
