@@ -5,19 +5,18 @@ nothing.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.buffer import BufferConfig
+from services.buffer_plan import buffer_config
 from services.lora_plan import num_adapter_parameters
 from services.plan_checks import check_recipe
 from services.plugins import load_plugins
 from services.recipe import Recipe
 from services.recipe_sections import EvaluationConfig
-from shaping.components import import_module_of
+from shaping.components import Component, import_module_of
 from shaping.config import VerifierConfig
 from shaping.errors import RecipeError
 
@@ -62,6 +61,8 @@ class RunPlan:
     updates_total: int
     micro_batch_tokens: int
     max_staleness: int
+    max_age_versions: int
+    admission: str
     max_groups_in_system: int
     max_attempts_per_step: int
     at_attempt_cap: str
@@ -95,7 +96,8 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
     Raises:
         RecipeError: the first reason why it cannot work.
     """
-    needed, forced = check_recipe(recipe, load_plugins(recipe, with_torch=with_torch))
+    components = load_plugins(recipe, with_torch=with_torch)
+    needed, forced = check_recipe(recipe, components)
     buffer = buffer_config(recipe)
     facts = model_facts(recipe)
     adapters = num_adapter_parameters(recipe)
@@ -120,9 +122,9 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
         updates_total=updates * recipe.run.steps,
         micro_batch_tokens=recipe.learner.micro_batch_tokens,
         max_staleness=recipe.run.max_staleness,
-        max_groups_in_system=min(
-            (recipe.run.max_staleness + 1) * recipe.rollout.groups_per_step, buffer.max_buffered_groups
-        ),
+        max_age_versions=buffer.max_age_versions,
+        admission=recipe.run.admission.kind,
+        max_groups_in_system=buffer.max_groups,
         max_attempts_per_step=buffer.max_attempts_per_step,
         at_attempt_cap=buffer.at_cap,
         num_rollout_workers=recipe.rollout.num_workers,
@@ -140,31 +142,7 @@ def make_plan(recipe: Recipe, *, with_torch: bool = True) -> RunPlan:
         evaluated=_evaluated(recipe),
         evaluation=recipe.evaluation,
         signals=tuple(sorted(needed)),
-        warnings=(*forced, *_warnings(recipe, facts, sequence)),
-    )
-
-
-def buffer_config(recipe: Recipe) -> BufferConfig:
-    """Sizes of the group buffer.
-
-    Raises:
-        RecipeError: a choice of sizes with which no batch could ever be complete.
-    """
-    groups, run = recipe.rollout.groups_per_step, recipe.run
-    allowed = (run.max_staleness + 1) * groups
-    room = run.max_buffered_groups or allowed
-    if room < groups:
-        raise RecipeError(
-            f"a step needs {groups} groups, but only {room} may wait: the run could never take a step; "
-            f"set run.max_buffered_groups to at least {groups}, or to 0 (run.max_buffered_groups)"
-        )
-    return BufferConfig(
-        groups_per_step=groups,
-        max_staleness=run.max_staleness,
-        num_steps=run.steps,
-        max_buffered_groups=room,
-        max_attempts_per_step=math.ceil(run.max_attempts_per_step * groups),
-        at_cap=run.at_attempt_cap,
+        warnings=(*forced, *_warnings(recipe, facts, sequence), *_warnings_of(components, recipe.rollout.group_size)),
     )
 
 
@@ -286,6 +264,14 @@ def _learner_bytes(recipe: Recipe, facts: ModelFacts | None, adapters: int | Non
     width, working = (4, 4) if recipe.learner.dtype == "float32" else (2, 4 + 4)
     total = facts.num_parameters + (adapters or 0)
     return (total * width + trained * (working + ADAM_STATE_BYTES)) // recipe.learner.num_ranks
+
+
+def _warnings_of(components: dict[str, Component], group_size: int) -> Iterator[str]:
+    """What plug-ins say of their own options in this run; a file may have `warnings(config, *, group_size)`."""
+    for key, component in components.items():
+        warn = getattr(component.module, "warnings", None)
+        if warn is not None:
+            yield from (f"{warning} ({key})" for warning in warn(component.config, group_size=group_size))
 
 
 def _warnings(recipe: Recipe, facts: ModelFacts | None, sequence: int) -> Iterator[str]:

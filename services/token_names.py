@@ -1,9 +1,11 @@
-"""Token ids as text, one by one, by a model's tokenizer alone: no model, no torch, no transformers."""
+"""Token ids as text, one by one or a whole response, by a model's tokenizer alone: no model, torch or transformers."""
 
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from shaping.checks import IntArray
+from shaping.cutting import Decode
 from shaping.errors import DataError
 
 REPLACEMENT = "\ufffd"
@@ -25,15 +27,7 @@ class TokenNames:
         Raises:
             DataError: none there.
         """
-        path = Path(model) / "tokenizer.json"
-        try:
-            return cls(Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(model))
-        except Exception as error:
-            # Both calls raise plain Exception, whatever is wrong: a border to foreign code.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(
-                f"a tokenizer.json must be there, found none that can be read: {reason} ({model})"
-            ) from error
+        return cls(_read_tokenizer(model))
 
     def __call__(self, token_id: int) -> str:
         """The text that this token adds behind another one; its name in the vocabulary where it is no whole text."""
@@ -50,3 +44,30 @@ class TokenNames:
             return text
         name: str | None = self._tokenizer.id_to_token(token_id)
         return f"<{token_id}>" if name is None else name
+
+
+def load_decoder(model: str) -> Decode:
+    """What gives a response's tokens the text that rollout engines give them: without special tokens.
+
+    Args:
+        model: a folder with tokenizer.json, or a Hugging Face name.
+    Raises:
+        DataError: none there.
+    """
+    tokenizer = _read_tokenizer(model)
+
+    def decode(token_ids: IntArray) -> str:
+        text: str = tokenizer.decode(token_ids.tolist(), skip_special_tokens=True)
+        return text
+
+    return decode
+
+
+def _read_tokenizer(model: str) -> Tokenizer:
+    path = Path(model) / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(model)
+    except Exception as error:
+        # Both calls raise plain Exception, whatever is wrong: a border to foreign code.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"a tokenizer.json must be there, found none that can be read: {reason} ({model})") from error

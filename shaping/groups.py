@@ -1,7 +1,7 @@
 """Records of hops 4 to 6: verdicts, scored, segmented and shaped groups, and groups that are dropped."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -68,7 +68,8 @@ class ScoredGroup:
     Args:
         group: the rollouts that were decided; those without a verdict are left out and counted in `excluded`.
         rewards: [G] float32, the weighted sum of the parts.
-        reward_parts: named parts before weighting, each [G] float32.
+        reward_parts: named parts, each [G] float32: those of the rewards before weighting, those of transforms as they
+            were added.
         verdicts: [G], the correctness verdict of each rollout.
         excluded: verdicts of the rollouts left out.
         remembered: what the run is to remember of the prompt from now on, by name.
@@ -95,6 +96,18 @@ class ScoredGroup:
     def correct(self) -> BoolArray:
         """[G] bool."""
         return np.array([v.correct for v in self.verdicts], dtype=np.bool_)
+
+
+def keep_rollouts(scored: ScoredGroup, indices: Sequence[int]) -> ScoredGroup:
+    """The group with these rollouts alone, at least one, in this order."""
+    rows = list(indices)
+    return replace(
+        scored,
+        group=replace(scored.group, rollouts=tuple(scored.group.rollouts[row] for row in rows)),
+        rewards=scored.rewards[rows],
+        reward_parts={name: part[rows] for name, part in scored.reward_parts.items()},
+        verdicts=tuple(scored.verdicts[row] for row in rows),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,15 @@ def score_metrics(scored: ScoredGroup) -> dict[str, Metric]:
     return metrics
 
 
+def added_reward_metrics(scored: ScoredGroup, kept: ScoredGroup) -> dict[str, Metric]:
+    """Means of the reward parts that transforms added, over the rollouts that they left."""
+    return {
+        f"reward_{name}_value": Mean(float(part.sum(dtype=np.float64)), len(part))
+        for name, part in kept.reward_parts.items()
+        if name not in scored.reward_parts
+    }
+
+
 def segment_metrics(segmented: SegmentedGroup) -> dict[str, Metric]:
     """Entropies, low-entropy share, ties at the threshold, segments per class, overlap between classes."""
     counts = count_segments(segmented.arrays, segmented.support)

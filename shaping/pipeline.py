@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shaping.checks import FloatArray
+from shaping.checks import FloatArray, IntArray
 from shaping.components import Component, load
 from shaping.config import RewardConfig, ShapingConfig
+from shaping.cutting import Decode, cut_group
 from shaping.errors import RecipeError
 from shaping.estimators.base import AdvantageEstimator
 from shaping.example_group import example_group
@@ -19,6 +20,7 @@ from shaping.groups import Drop, DropReason, ScoredGroup, SegmentedGroup, Shaped
 from shaping.histograms import SHORT_SECONDS, Histogram
 from shaping.metrics import Metric, Sum, merge_metrics
 from shaping.metrics_group import (
+    added_reward_metrics,
     advantage_metrics,
     multiplier_metrics,
     outcome_metrics,
@@ -28,12 +30,12 @@ from shaping.metrics_group import (
 )
 from shaping.records import RolloutGroup, merge_rounds
 from shaping.samples import to_samples
-from shaping.scoring import RewardSum, build_rewards, load_rewards, score_group
+from shaping.scoring import RewardSum, build_rewards, load_rewards, score_again, score_group
 from shaping.segments import segment_group
 from shaping.shapers.base import Shaper
 from shaping.signals import Signal
 from shaping.training import TrainingSample
-from shaping.transforms.base import GroupTransform
+from shaping.transforms.base import Cut, GroupTransform
 from shaping.verification.judge import InProcessJudge, Judge
 
 
@@ -43,7 +45,7 @@ class TrainableGroup:
 
     Args:
         num_correct, num_scored: rollouts as scored, before any transform.
-        excluded: verdicts of the rollouts that were left out of scoring.
+        excluded: verdicts of the rollouts that were left out of scoring, also of one that was cut and judged again.
         shaped: what its advantages follow from, for explanations; `samples` alone is what the learner reads.
         metrics: numbers of this group, to be merged over groups.
         remembered: of its `ScoredGroup`, after the transforms.
@@ -85,6 +87,7 @@ class ShapingPipeline:
         config: the recipe's `shaping`.
         judge: computes the rewards; None judges in this process.
         clock: seconds that only rise, to say of each group how long it took; None says nothing of time.
+        decode: text of token ids, as the engine decodes them; None where nothing needs Signal.TOKEN_TEXT.
     Raises:
         RecipeError: an unknown kind or option, or not exactly one deciding reward.
     """
@@ -95,6 +98,7 @@ class ShapingPipeline:
         *,
         judge: Judge | None = None,
         clock: Callable[[], float] | None = None,
+        decode: Decode | None = None,
         where: str = "shaping",
     ) -> None:
         rewards = load_rewards(config.rewards, f"{where}.rewards")
@@ -104,6 +108,7 @@ class ShapingPipeline:
         self.config = config
         self.judge: Judge = judge or InProcessJudge()
         self._clock = clock
+        self._decode = decode
         self.components: tuple[Component, ...] = (*rewards, *transforms, estimator, *shapers)
         self._rewards: RewardSum = build_rewards(config.rewards, rewards, f"{where}.rewards")
         self._transforms: list[GroupTransform] = [component.build() for component in transforms]
@@ -132,8 +137,10 @@ class ShapingPipeline:
         Seconds where nothing is cached.
 
         Raises:
+            RecipeError: as `check_signals`.
             RunFailed: the verifiers do not judge known answers as they must.
         """
+        self.check_signals()
         self.judge.start()
         self._compile()
 
@@ -141,16 +148,31 @@ class ShapingPipeline:
         """A pipeline with other options and the same judge, which goes on; compiled as after `warm_up`.
 
         Raises:
-            RecipeError: other rewards or verifiers, which the judge was made for, or an option that cannot be.
+            RecipeError: other rewards or verifiers, which the judge was made for, an option that cannot be, or as
+                `check_signals`.
         """
         if (config.rewards, config.verifiers) != (self.config.rewards, self.config.verifiers):
             raise RecipeError(
                 "rewards and verifiers must stay as they were while groups are shaped, found others (shaping.rewards, "
                 "shaping.verifiers)"
             )
-        pipeline = ShapingPipeline(config, judge=self.judge, clock=self._clock)
+        pipeline = ShapingPipeline(config, judge=self.judge, clock=self._clock, decode=self._decode)
+        pipeline.check_signals()
         pipeline._compile()
         return pipeline
+
+    def check_signals(self) -> None:
+        """Refuse to shape without what this pipeline itself must be given.
+
+        Raises:
+            RecipeError: a component that needs the text of tokens, and no `decode`.
+        """
+        needing = next((each.kind for each in self.components if Signal.TOKEN_TEXT in each.needs), None)
+        if needing is not None and self._decode is None:
+            raise RecipeError(
+                f"{needing} needs {Signal.TOKEN_TEXT.value}, found a pipeline without it; give it `decode`, the "
+                "policy's tokenizer (shaping)"
+            )
 
     def _compile(self) -> None:
         # What is compiled depends on neither number, and with these the example has a segment.
@@ -166,7 +188,12 @@ class ShapingPipeline:
         return score_group(group, self._rewards, self.judge, no_verdict=self.config.no_verdict)
 
     def shape(self, rounds: tuple[RolloutGroup, ...]) -> ShapingResult:
-        """Score and shape a group out of its finished rounds, in round order."""
+        """Score and shape a group out of its finished rounds, in round order.
+
+        Raises:
+            RecipeError: as `check_signals`.
+        """
+        self.check_signals()
         group, began = merge_rounds(rounds), self._now()
         scored = self.score(group)
         metrics = self._seconds("reward_group_s", began, self._now())
@@ -178,12 +205,14 @@ class ShapingPipeline:
         """The rest of `shape`, for a group whose merged rounds were scored already."""
         if isinstance(scored, Drop):
             return _dropped(group, scored, verdict_metrics(scored.excluded))
-        metrics = verdict_metrics((*scored.verdicts, *scored.excluded)) | score_metrics(scored)
-        kept, drop = _transform(scored, self._transforms)
+        kept, drop, counted = self._transform(scored)
+        missing = (*kept.excluded, *(drop.excluded if drop else ()))
+        metrics = verdict_metrics((*scored.verdicts, *missing)) | score_metrics(scored)
+        metrics |= counted | added_reward_metrics(scored, kept)
         if drop is None and kept.group.num_response_tokens == 0:
             drop = Drop(reason=DropReason.EMPTY, detail="no rollout has response tokens")
         if drop is not None:
-            return replace(_dropped(group, drop, metrics, scored), remembered=kept.remembered)
+            return _dropped(group, drop, metrics, scored, kept)
         began = self._now()
         segmented = segment_group(kept, self.config.segments)
         segmented_at = self._now()
@@ -193,7 +222,7 @@ class ShapingPipeline:
         metrics |= segment_metrics(segmented) | advantage_metrics(shaped) | multiplier_metrics(shaped) | shaper_metrics
         if self.config.drop_without_signal and not any(row.any() for row in shaped.advantages):
             drop = Drop(reason=DropReason.NO_SIGNAL, detail="every advantage of the group is 0")
-            return replace(_dropped(group, drop, metrics, scored), remembered=kept.remembered)
+            return _dropped(group, drop, metrics, scored, kept)
         return TrainableGroup(
             group_id=group.group_id,
             prompt_id=group.prompt.prompt_id,
@@ -201,10 +230,35 @@ class ShapingPipeline:
             shaped=shaped,
             num_correct=int(scored.correct.sum()),
             num_scored=scored.group.group_size,
-            excluded=scored.excluded,
+            excluded=kept.excluded,
             metrics=metrics | outcome_metrics(None),
             remembered=kept.remembered,
         )
+
+    def _transform(self, scored: ScoredGroup) -> tuple[ScoredGroup, Drop | None, dict[str, Metric]]:
+        """The group as the last transform left it, why it is dropped, if it is, and what the transforms counted."""
+        counted: list[dict[str, Metric]] = []
+        for transform in self._transforms:
+            result = transform.transform(scored)
+            if isinstance(result, Cut):
+                counted.append(result.metrics)
+                result = self._cut(scored, result)
+            if isinstance(result, Drop):
+                return scored, result, merge_metrics(counted)
+            scored = result
+        return scored, None, merge_metrics(counted)
+
+    def _cut(self, scored: ScoredGroup, cut: Cut) -> ScoredGroup | Drop:
+        """Without a response that is longer than it may be the group is not touched, and no tokenizer is asked."""
+        group, changed = cut_group(scored.group, cut.lengths, self._text)
+        if not changed:
+            return scored
+        return score_again(scored, group, changed, self._rewards, self.judge, no_verdict=self.config.no_verdict)
+
+    def _text(self, token_ids: IntArray) -> str:
+        self.check_signals()
+        assert self._decode is not None, "a transform that cuts needs TOKEN_TEXT"
+        return self._decode(token_ids)
 
     def _now(self) -> float:
         return self._clock() if self._clock else 0.0
@@ -226,29 +280,25 @@ class ShapingPipeline:
         return shaped, merge_metrics(parts)
 
 
-def _transform(scored: ScoredGroup, transforms: list[GroupTransform]) -> tuple[ScoredGroup, Drop | None]:
-    """The group as the last transform left it, and why it is dropped, if it is."""
-    for transform in transforms:
-        result = transform.transform(scored)
-        if isinstance(result, Drop):
-            return scored, result
-        scored = result
-    return scored, None
-
-
 def _times(left: tuple[FloatArray, ...], right: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
     return tuple(a * b for a, b in zip(left, right, strict=True))
 
 
 def _dropped(
-    group: RolloutGroup, drop: Drop, metrics: dict[str, Metric], scored: ScoredGroup | None = None
+    group: RolloutGroup,
+    drop: Drop,
+    metrics: dict[str, Metric],
+    scored: ScoredGroup | None = None,
+    kept: ScoredGroup | None = None,
 ) -> DroppedGroup:
+    """A dropped group, as it was scored and as the transforms before the drop left it; neither without a verdict."""
     return DroppedGroup(
         group_id=group.group_id,
         prompt_id=group.prompt.prompt_id,
         drop=drop,
         num_correct=int(scored.correct.sum()) if scored else 0,
         num_scored=scored.group.group_size if scored else 0,
-        excluded=scored.excluded if scored else drop.excluded,
+        excluded=(*(kept.excluded if kept else ()), *drop.excluded),
         metrics=metrics | outcome_metrics(drop.reason, num_response_tokens=group.num_response_tokens),
+        remembered=kept.remembered if kept else {},
     )

@@ -217,6 +217,7 @@ class RolloutGroup:
 
     Args:
         recalled: of its request.
+        max_response_tokens: of its sampling, the limit that a response of StopReason LENGTH met; 0 for none known.
     """
 
     group_id: str
@@ -225,6 +226,7 @@ class RolloutGroup:
     rollouts: tuple[Rollout, ...]
     vocab_size: int
     recalled: Mapping[str, float] = field(default_factory=dict)
+    max_response_tokens: int = 0
 
     def __post_init__(self) -> None:
         where = f"RolloutGroup {self.group_id}"
@@ -264,7 +266,7 @@ class RolloutGroup:
 
 
 def merge_rounds(rounds: tuple[RolloutGroup, ...]) -> RolloutGroup:
-    """One group out of the finished rounds of its rollout plan, in round order.
+    """One group out of the finished rounds of its rollout plan, in round order; of several response limits the largest.
 
     Raises:
         RecordError: rounds of different groups, prompts or vocabularies.
@@ -281,4 +283,5 @@ def merge_rounds(rounds: tuple[RolloutGroup, ...]) -> RolloutGroup:
     if len(rounds) == 1:
         return first
     rollouts = tuple(rollout for each in rounds for rollout in each.rollouts)
-    return replace(first, rollouts=rollouts)
+    limit = max(each.max_response_tokens for each in rounds)
+    return replace(first, rollouts=rollouts, max_response_tokens=limit)

@@ -9,6 +9,7 @@ from services.group_dump import GroupDump, open_dump
 from services.group_files import read_groups, write_groups
 from services.ports import RoundOutcome, ShapedSummary
 from services.recipe import Recipe
+from services.token_names import load_decoder
 from shaping.config import RewardConfig
 from shaping.errors import CheckpointError
 from shaping.evaluation.answers import GradedResponse
@@ -16,6 +17,7 @@ from shaping.groups import Drop, Verdict
 from shaping.pipeline import DroppedGroup, ShapingPipeline
 from shaping.records import Rollout, RolloutGroup, StopReason
 from shaping.rewards.base import reward_request
+from shaping.signals import Signal
 from shaping.stored_files import StoredFile
 from shaping.training import TrainingSample
 from shaping.verification.judge import ScoreTask
@@ -88,7 +90,8 @@ class ShapingRole:
 
     def grade(self, group: RolloutGroup, reward: RewardConfig) -> tuple[GradedResponse, ...]:
         """Texts and verdicts of a round of an evaluation, which is not shaped."""
-        requests = [reward_request(rollout, group.prompt) for rollout in group.rollouts]
+        limit = group.max_response_tokens
+        requests = [reward_request(each, group.prompt, max_response_tokens=limit) for each in group.rollouts]
         results = self._pipeline.judge.score([ScoreTask(reward=reward, request=request) for request in requests])
         pairs = zip(group.rollouts, results, strict=True)
         return tuple(_graded(rollout, result.verdict) for rollout, result in pairs)
@@ -115,11 +118,13 @@ def build_shaping_role(recipe: Recipe, groups: Path | None = None) -> ShapingRol
     Args:
         groups: file for the groups that the recipe wants dumped; None dumps none.
     Raises:
-        DataError: groups are to be dumped, and the model has no tokenizer that can be read.
+        DataError: groups are to be dumped or responses cut, and the model has no tokenizer that can be read.
     """
     judge = make_judge(recipe.shaping.verifiers, recipe.shaping.rewards)
     dump = open_dump(recipe, groups) if groups is not None else None
-    pipeline = ShapingPipeline(recipe.shaping, judge=judge, clock=time.perf_counter)
+    needs_text = Signal.TOKEN_TEXT in ShapingPipeline(recipe.shaping).needs
+    decode = load_decoder(recipe.model.path) if needs_text else None
+    pipeline = ShapingPipeline(recipe.shaping, judge=judge, clock=time.perf_counter, decode=decode)
     return ShapingRole(pipeline, dump, groups=groups)
 
 

@@ -21,6 +21,7 @@ _BETWEEN_PARTS = re.compile(rf"\s*{_CONJUNCTION}\s*")
 _MAX_BETWEEN_BOXES = 40
 
 _HASHES = "####"
+_BEHIND_HASHES = re.compile(r"####([^\n]*)")
 _ANSWER_TAG, _ANSWER_END = "<answer>", "</answer>"
 # A caret, or two stars that are no bold print (10**5, but "in **42** ways" and "**Answer** 42"), a root, a fraction.
 _IN_A_TERM = re.compile(r"(?:\^[\s{(]{0,4}|[\d)\]]\*\*[({]{0,2}|[\d)\]] \*\* [({]?|\\sqrt\{|frac\{|\}\{)$")
@@ -151,6 +152,17 @@ def last_answer(text: str) -> str:
         if answer:
             return answer
     return _formula_at_the_end(text) or _final_number(_NO_FORMULA.sub("", text)) or marked
+
+
+def announced_answers(text: str) -> tuple[str, ...]:
+    """Every answer that a text announces, right or not: in closed boxes, behind `####`, after "answer is" or "answer:".
+
+    A number or formula that nothing announces is none.
+    """
+    behind_hashes = (line.strip(_MARKS) for line in _BEHIND_HASHES.findall(text))
+    announced = (_stated(text[match.end() : match.end() + _MAX_TAIL]) for match in _ANNOUNCED.finditer(text))
+    boxed = (box.content for box in closed_boxes(text))
+    return tuple(answer for answer in (*boxed, *behind_hashes, *announced) if answer)
 
 
 def _final_number(text: str) -> str:

@@ -66,7 +66,7 @@ def average(benchmarks: Sequence[Mapping[str, Column]]) -> dict[str, Estimate]:
     if not values:
         return {}
     tables = [np.stack([columns[name] for name in values], axis=1) for columns in benchmarks]
-    resampled = np.mean([_resampled_means(table, stream) for stream, table in enumerate(tables)], axis=0)
+    resampled = np.mean([resampled_means(table, stream=stream) for stream, table in enumerate(tables)], axis=0)
     tail = (1 - CONFIDENCE) / 2
     lows, highs = np.nanquantile(resampled, [tail, 1 - tail], axis=0).tolist()
     counts = np.array([np.isfinite(table).sum(axis=0) for table in tables])
@@ -86,12 +86,17 @@ def _common_names(benchmarks: Sequence[Mapping[str, Column]]) -> list[str]:
     return [name for name in first if all(name in each and np.isfinite(each[name]).any() for each in benchmarks)]
 
 
-def _resampled_means(table: Column, stream: int) -> Column:
-    """[B, M] means of [P, M] numbers over B resamples of the problems; NaN where a resample has none defined."""
+def resampled_means(table: Column, *, stream: int = 0, num_resamples: int = NUM_RESAMPLES) -> Column:
+    """[B, M] means of [P, M] numbers over B resamples of the rows; NaN where a resample has none defined.
+
+    Args:
+        stream: of random numbers; tables of as many rows are resampled alike in one stream.
+        num_resamples: B, a multiple of 500.
+    """
     num_problems = len(table)
     random = np.random.default_rng([_SEED, stream])
     chunks = []
-    for _ in range(NUM_RESAMPLES // _CHUNK):
+    for _ in range(num_resamples // _CHUNK):
         drawn = random.integers(0, num_problems, size=(_CHUNK, num_problems))
         cells = drawn + num_problems * np.arange(_CHUNK)[:, None]
         weights = np.bincount(cells.ravel(), minlength=num_problems * _CHUNK).reshape(_CHUNK, num_problems)

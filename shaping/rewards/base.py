@@ -15,6 +15,7 @@ class RewardRequest:
     Args:
         messages: the prompt's chat turns.
         num_tokens: length of the response.
+        max_response_tokens: what sampling allowed it; 0 for no limit known.
     """
 
     prompt_id: str
@@ -23,6 +24,7 @@ class RewardRequest:
     response_text: str
     num_tokens: int
     stop_reason: StopReason
+    max_response_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class BatchReward(Protocol):
         ...
 
 
-def reward_request(rollout: Rollout, prompt: Prompt) -> RewardRequest:
+def reward_request(rollout: Rollout, prompt: Prompt, *, max_response_tokens: int = 0) -> RewardRequest:
     """What rewards may know of a rollout."""
     return RewardRequest(
         prompt_id=prompt.prompt_id,
@@ -66,6 +68,7 @@ def reward_request(rollout: Rollout, prompt: Prompt) -> RewardRequest:
         response_text=rollout.response_text,
         num_tokens=rollout.num_tokens,
         stop_reason=rollout.stop_reason,
+        max_response_tokens=max_response_tokens,
     )
 
 

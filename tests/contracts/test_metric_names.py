@@ -6,6 +6,7 @@ catalogue has it.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,11 +14,15 @@ import pytest
 import torch
 from group_builders import make_group, make_prompt, make_rollout
 from learner_builders import make_batch, make_work, write_tiny_policy
+from plan_play import make_plan
+from prompt_builders import make_factory
 from run_builders import make_run
 
 from learner.config import CorrectionConfig, KLConfig, LearnerConfig
 from learner.device_use import utilization_metrics
 from learner.torch_learner import torch_learner
+from rollout.buffer import TakenBatch
+from rollout.plans.base import MAX_MEASURED_ROUNDS
 from services.idle_time import IdleCause
 from services.metrics.catalogue import MetricKind
 from services.metrics.entries import catalogue
@@ -57,7 +62,8 @@ def mixed_group() -> RolloutGroup:
 
 
 def shaping_metrics(config: ShapingConfig, group: RolloutGroup) -> dict[str, Metric]:
-    return ShapingPipeline(config, clock=time.perf_counter, where="test").shape((group,)).metrics
+    pipeline = ShapingPipeline(config, clock=time.perf_counter, decode=lambda _: "", where="test")
+    return pipeline.shape((group,)).metrics
 
 
 def check_bounds(numbers: Mapping[str, object]) -> None:
@@ -172,8 +178,24 @@ def orchestrator_numbers() -> dict[str, object]:
     return {**report.metrics, **report.histograms}
 
 
+def hinted_numbers() -> dict[str, object]:
+    """What the first step of such a run reports whose groups have as many rounds as are measured, with hints."""
+    plan = make_plan("seele", group_size=2 * MAX_MEASURED_ROUNDS, num_rounds=MAX_MEASURED_ROUNDS)
+    factory = make_factory(plan=plan, solution_steps=("1", "2", "3"))
+    run = make_run(groups_per_step=1, num_steps=1, factory=factory)
+    asyncio.run(run.finish())
+    report = run.control.steps[0]
+    return {**report.metrics, **report.histograms}
+
+
+def surplus_numbers() -> dict[str, float]:
+    """What a step adds whose batch held a group that an earlier step had left over."""
+    batch = TakenBatch(ordinals=(0,), items=("a",), dropped=Counter(), num_kept=2, is_short=False, num_surplus=1)
+    return batch.surplus_metrics([1])
+
+
 def test_every_number_of_a_step_report_is_in_the_catalogue() -> None:
-    numbers = orchestrator_numbers()
+    numbers = {**orchestrator_numbers(), **hinted_numbers(), **surplus_numbers()}
     assert catalogue().unknown(numbers) == []
     check_bounds(numbers)
 
@@ -204,7 +226,7 @@ def test_every_number_of_a_weight_sync_is_in_the_catalogue() -> None:
 def test_every_metric_of_the_catalogue_is_emitted_by_somebody(learner_numbers: dict[str, dict[str, object]]) -> None:
     known = catalogue()
     names = {name for numbers in learner_numbers.values() for name in numbers} | set(sync_numbers())
-    names |= gpu_numbers() | set(orchestrator_numbers())
+    names |= gpu_numbers() | set(orchestrator_numbers()) | set(hinted_numbers()) | set(surplus_numbers())
     for config in shaping_cases():
         names |= set(shaping_metrics(config, mixed_group()))
     emitted = {entry.metric.name for entry in map(known.find, names) if entry is not None}
@@ -234,5 +256,5 @@ def test_every_metric_has_words_and_a_formula() -> None:
         assert metric.help and metric.formula, metric.name
         assert metric.name.split("_")[0] in {
             *("reward", "rollout", "verdict", "groups", "segments", "shaping", "advantage", "less", "learner"),
-            *("weight", "queue"),
+            *("weight", "queue", "hint", "admission", "dot"),
         }

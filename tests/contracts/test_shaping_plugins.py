@@ -9,18 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from group_builders import make_request, make_rollout, make_scored, make_segmented
+from group_builders import make_group, make_request, make_rollout, make_scored, make_segmented
 
-from shaping.components import Component, ComponentSpec, kinds, load
+from shaping.components import Component, ComponentSpec, declared_conflicts, kinds, load
+from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
 from shaping.estimators.base import AdvantageEstimator
 from shaping.groups import Drop, ScoredGroup
-from shaping.records import StopReason
+from shaping.kernels.base import SegmentRule
+from shaping.pipeline import DroppedGroup, ShapingPipeline
+from shaping.records import RolloutGroup, StopReason
 from shaping.rewards.base import BatchReward, KnownVerdict, Reward, RewardRequest, RewardResult
 from shaping.shapers.base import Shaper
 from shaping.signals import Signal
+from shaping.transforms.base import Cut, GroupTransform
 
 FOLDERS = ("rewards", "transforms", "estimators", "shapers", "schedules", "memories")
+ELSEWHERE = ("rollout.plans", "learner.losses", "learner.token_plans", "learner.regularisers")
+EVERY_FOLDER = (*(f"shaping.{folder}" for folder in FOLDERS), *ELSEWHERE)
 ALL_KINDS = [(folder, kind) for folder in FOLDERS for kind in kinds(f"shaping.{folder}")]
 TEXTS = ["", "5", r"\boxed{5}", r"\boxed{6}", r"\boxed{", "x" * 5000, "\x00\ud7ff", "#### 5", "[" * 3000]
 
@@ -83,6 +89,13 @@ def test_every_kind_refuses_an_option_it_does_not_have(folder: str, kind: str) -
         load(f"shaping.{folder}", ComponentSpec(kind=kind, options={wrong: 1}), "test")
 
 
+@pytest.mark.parametrize(("folder", "kind"), ALL_KINDS)
+def test_a_kind_contradicts_kinds_that_exist(folder: str, kind: str) -> None:
+    declared = declared_conflicts(f"shaping.{folder}", kind)
+    assert declared == getattr(load_default(folder, kind).module, "CONFLICTS", {})
+    assert declared.keys() <= {name for each in EVERY_FOLDER for name in kinds(each)}
+
+
 # -- rewards
 
 
@@ -137,10 +150,42 @@ def test_a_transform_keeps_or_drops_with_a_reason(kind: str, rewards: list[float
     before = frozen(scored)
     transform = load_default("transforms", kind).build()
     result = transform.transform(scored)
-    assert isinstance(result, ScoredGroup) or (isinstance(result, Drop) and result.detail)
+    assert isinstance(result, ScoredGroup | Cut) or (isinstance(result, Drop) and result.detail)
     assert frozen(scored) == before
     again = transform.transform(permuted(scored, [2, 0, 1]))
     assert type(again) is type(result)
+
+
+@pytest.mark.parametrize("kind", of("transforms"))
+@pytest.mark.parametrize("recalled", [{}, {"hapo_tokens": 4.0, "hapo_num_correct": 1.0}])
+def test_what_a_transform_does_to_a_rollout_does_not_hang_on_its_place(kind: str, recalled: dict[str, float]) -> None:
+    scored, order = make_mixed_group(), [4, 2, 0, 3, 1]
+    scored = dataclasses.replace(scored, group=dataclasses.replace(scored.group, recalled=recalled))
+    transform = load_default("transforms", kind).build()
+    assert outcome_by_rollout(transform, scored) == outcome_by_rollout(transform, permuted(scored, order))
+
+
+@pytest.mark.parametrize("kind", of("transforms"))
+def test_who_cuts_needs_the_text_of_tokens_and_says_how_much_was_cut(kind: str) -> None:
+    component, scored = load_default("transforms", kind), make_mixed_group()
+    result = component.build().transform(scored)
+    if isinstance(result, Cut):
+        assert Signal.TOKEN_TEXT in component.needs
+        assert len(result.lengths) == scored.group.group_size
+        assert all(name.startswith(f"{kind}_") for name in result.metrics)
+
+
+def outcome_by_rollout(transform: GroupTransform, scored: ScoredGroup) -> object:
+    """What became of each rollout of a group, whatever their order."""
+    result = transform.transform(scored)
+    match result:
+        case ScoredGroup():
+            parts = zip(*result.reward_parts.values(), strict=True)
+            rows = zip(map(id, result.group.rollouts), result.rewards.tolist(), parts, strict=True)
+            return {name: (reward, part) for name, reward, part in rows}, dict(result.remembered)
+        case Cut():
+            return dict(zip(map(id, scored.group.rollouts), result.lengths, strict=True))
+    return result
 
 
 # -- estimators
@@ -168,10 +213,30 @@ def test_advantages_follow_their_rollouts(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", of("estimators"))
 @pytest.mark.parametrize("reward", [0.0, 0.1, 1.0])
-def test_zero_variance_group_gives_zero_advantage(kind: str, reward: float) -> None:
+def test_zero_variance_group_gives_zero_advantage_unless_its_file_says_otherwise(kind: str, reward: float) -> None:
+    if not has_signal_in_equal_groups(kind):
+        assert not has_signal(kind, make_scored([True] * 7, rewards=[reward] * 7))
+        assert not has_signal(kind, make_scored([False] * 7, rewards=[reward] * 7))
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+def test_who_says_that_equal_groups_have_a_signal_gives_one_to_a_group_that_is_all_wrong(kind: str) -> None:
+    assert has_signal(kind, make_scored([False] * 7)) is has_signal_in_equal_groups(kind)
+
+
+@pytest.mark.parametrize("kind", of("estimators"))
+def test_who_has_a_signal_in_equal_groups_does_not_run_with_what_drops_them(kind: str) -> None:
+    conflicts = declared_conflicts("shaping.estimators", kind)
+    assert ("drop_uniform" in conflicts) is has_signal_in_equal_groups(kind)
+
+
+def has_signal_in_equal_groups(kind: str) -> bool:
+    return getattr(load_default("estimators", kind).module, "SIGNAL_IN_EQUAL_GROUPS", False)
+
+
+def has_signal(kind: str, scored: ScoredGroup) -> bool:
     estimator: AdvantageEstimator = load_default("estimators", kind).build()
-    rows = estimator.advantages(make_scored([True] * 7, rewards=[reward] * 7))
-    assert not any(row.any() for row in rows)
+    return any(row.any() for row in estimator.advantages(scored))
 
 
 @pytest.mark.parametrize("kind", of("estimators"))
@@ -221,6 +286,68 @@ def test_a_shaper_gives_the_same_twice_and_names_its_metrics(kind: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first.multipliers, second.multipliers, strict=True))
     assert first.metrics == second.metrics
     assert all(name.startswith(f"{kind}_") and name == name.lower() for name in first.metrics)
+
+
+# -- identities
+
+WITH_IDENTITY = [
+    (folder, kind)
+    for folder in ("transforms", "estimators", "shapers")
+    for kind in of(folder)
+    if hasattr(load_default(folder, kind).module, "IDENTITY")
+]
+
+
+def shaping_with(folder: str, kind: str, options: dict[str, Any] | None = None) -> ShapingConfig:
+    """A recipe with one kind at its place; "" for none."""
+    spec = ComponentSpec(kind=kind, options=options or {})
+    fields: dict[str, Any] = {"transforms": (), "shapers": ()}
+    fields |= {"estimator": spec} if folder == "estimators" else {folder: (spec,) if kind else ()}
+    return ShapingConfig(rewards=(RewardConfig(kind="exact_match"),), segments=SegmentRule(min_length=2), **fields)
+
+
+def groups_of_every_sort() -> list[RolloutGroup]:
+    """Mixed, all correct, all wrong, one alone, and a long outlier among twenty correct ones."""
+    long = [make_rollout([1, 2, 9] * 80, entropies=[0.1, 0.5, 1.0] * 80, text="5")]
+    short = [make_rollout([1, 9, 4], entropies=[0.1, 1.0, 0.2], text="5") for _ in range(19)]
+    rows = [("5", "6", "5", "7"), ("5", "5", "5"), ("6", "7", "6"), ("6",)]
+    groups = [
+        [make_rollout([1, 2, 9, place, 9][: 3 + place], text=text) for place, text in enumerate(row)] for row in rows
+    ]
+    return [make_group(rollouts) for rollouts in [*groups, long + short]]
+
+
+def trained_bytes(config: ShapingConfig) -> list[object]:
+    """What the learner would get of each group at its second visit, bit for bit."""
+    pipeline = ShapingPipeline(config, decode=lambda ids: f"{len(ids)} tokens")
+    outcomes: list[object] = []
+    for group in groups_of_every_sort():
+        first = pipeline.shape((group,))
+        second = pipeline.shape((dataclasses.replace(group, recalled=first.remembered),))
+        if isinstance(second, DroppedGroup):
+            outcomes.append(second.drop)
+            continue
+        arrays = [
+            (sample.token_ids, sample.loss_mask, sample.behavior_logprobs, sample.advantages, sample.entropies)
+            for sample in second.samples
+        ]
+        outcomes.append([[array.tobytes() for array in of_sample] for of_sample in arrays])
+    return outcomes
+
+
+@pytest.mark.parametrize(("folder", "kind"), WITH_IDENTITY)
+def test_with_the_options_of_its_identity_a_kind_is_the_other_bit_for_bit(folder: str, kind: str) -> None:
+    identity = load_default(folder, kind).module.IDENTITY
+    assert identity.keys() == {"kind", "options"}
+    assert trained_bytes(shaping_with(folder, kind, identity["options"])) == trained_bytes(
+        shaping_with(folder, identity["kind"])
+    )
+
+
+@pytest.mark.parametrize(("folder", "kind"), WITH_IDENTITY)
+def test_with_its_defaults_a_kind_that_has_an_identity_is_not_the_other(folder: str, kind: str) -> None:
+    identity = load_default(folder, kind).module.IDENTITY
+    assert trained_bytes(shaping_with(folder, kind)) != trained_bytes(shaping_with(folder, identity["kind"]))
 
 
 # -- schedules and memories

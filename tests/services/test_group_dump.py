@@ -105,6 +105,46 @@ def test_a_run_without_less_is_written_as_it_was(tmp_path: Path) -> None:
     assert "another advantage than the trainer gave them" in summarise(file, explained).warnings[0]
 
 
+@pytest.mark.parametrize("keep", ["correct", "wrong"])
+def test_of_a_group_of_one_class_the_rollouts_that_are_left_are_written_and_drawn(tmp_path: Path, keep: str) -> None:
+    shaping = {"transforms": [{"kind": "keep_class", "keep": keep}], "estimator": "w_reinforce"}
+    groups = [random_group(seed, ordinal=4 * seed) for seed in range(5)]
+    file = dumped(tmp_path / "groups.jsonl", recipe_of(shaping), *groups)
+    explained = [explain_record(record, options={}, bound="lower") for record in file.groups]
+    for record, group in zip(file.groups, groups, strict=True):
+        assert [response.correct for response in record.responses] == [keep == "correct"] * 2
+        kept = [rollout for rollout in group.rollouts if (rollout.response_text == "5") == (keep == "correct")]
+        assert [len(response.token_ids) for response in record.responses] == [each.num_tokens for each in kept]
+    assert all(group.num_unlike_applied == 0 for group in explained)
+    # Said once of the file, and right: LESS compares classes, and there is one.
+    (warning,) = summarise(file, explained).warnings
+    assert warning == "No group has both correct and incorrect rollouts: nothing tells right from wrong"
+    assert drawn(tmp_path)
+
+
+def test_of_a_cut_response_what_is_left_is_written_and_drawn(tmp_path: Path) -> None:
+    # Twelve short responses and one of 500 tokens, each correct.
+    short = [make_rollout([100, 101, 102], text="5") for _ in range(12)]
+    long = make_rollout([100, 101] * 250, entropies=np.random.default_rng(1).exponential(0.3, 500), text="5")
+    group = make_group([*short, long], group_id="g00000000")
+    file = dumped(tmp_path / "groups.jsonl", recipe_of({"transforms": ["dot"]}), group)
+    # mean 536/13 = 41.23, std 497/sqrt(13) = 137.84: cut at 454.
+    assert [len(response.token_ids) for response in file.groups[0].responses] == [3] * 12 + [454]
+    assert not file.groups[0].responses[-1].correct
+    line = json.loads((tmp_path / "groups.jsonl").read_text())
+    assert [each["extra"]["is_truncated"] for each in line["responses"]] == [False] * 12 + [True]
+    explained = [explain_record(record, options={}, bound="lower") for record in file.groups]
+    assert summarise(file, explained).warnings == ()
+    assert drawn(tmp_path)
+
+
+def drawn(folder: Path) -> bool:
+    """Whether `lessrl explain` makes its page of the groups in a folder."""
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", str(folder / "groups.jsonl"), "--html", str(folder / "groups.html")])
+    return not ended.value.code and "</html>" in (folder / "groups.html").read_text()
+
+
 def test_the_first_admitted_groups_of_each_step_are_written_whoever_comes_first(tmp_path: Path) -> None:
     # Four groups a step, two of them written.
     groups = [random_group(1, ordinal=ordinal) for ordinal in (3, 7, 1, 0, 2, 5, 4, 6)]

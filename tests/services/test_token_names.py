@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models
+from transformers import AutoTokenizer
 
-from services.token_names import TokenNames
+from services.token_names import TokenNames, load_decoder
 from shaping.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +54,20 @@ def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path) -> 
         with pytest.raises(DataError, match=r"a tokenizer\.json must be there") as caught:
             TokenNames.load(str(tmp_path))
         assert "\n" not in str(caught.value)
+
+
+def test_a_response_has_the_text_that_the_rollout_engines_give_it() -> None:
+    folder = ROOT / "deploy" / "quickstart" / "policy"
+    decode, tokenizer = load_decoder(str(folder)), AutoTokenizer.from_pretrained(folder)
+    rng = np.random.default_rng(3)
+    for num_tokens in (0, 1, 2, 5, 40, 200):
+        ids = rng.integers(0, len(tokenizer), num_tokens).astype(np.int32)
+        assert decode(ids) == tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+    ends = np.array([tokenizer.eos_token_id], np.int32)
+    assert decode(ends) == ""
+
+
+def test_a_model_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(DataError, match=r"a tokenizer.json must be there, found none that can be read"):
+        load_decoder(str(tmp_path))

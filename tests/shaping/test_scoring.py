@@ -1,8 +1,10 @@
 """Laws of scoring: weights, who decides, and rollouts without a verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pytest
 from group_builders import make_group, make_rollout
 
@@ -10,7 +12,7 @@ from shaping.config import RewardConfig
 from shaping.errors import RecipeError
 from shaping.groups import Drop, DropReason, ScoredGroup, Verdict, VerdictStatus
 from shaping.rewards.base import RewardResult
-from shaping.scoring import RewardSum, build_rewards, load_rewards, score_group
+from shaping.scoring import RewardSum, build_rewards, load_rewards, score_again, score_group
 from shaping.verification.judge import ScoreTask
 
 DECIDING = RewardConfig(kind="exact_match", weight=2.0)
@@ -118,3 +120,74 @@ def test_an_unknown_reward_or_option_names_where_it_was_written() -> None:
         build(RewardConfig(kind="format"), RewardConfig(kind="math_anser"))
     with pytest.raises(RecipeError, match=r"did you mean 'pattern'\? \(shaping.rewards\[0\].format\)"):
         build(RewardConfig(kind="format", options={"patern": "x"}))
+
+
+# -- scored again
+
+
+def score_changed(
+    *changes: tuple[int, int, str], no_verdict: Literal["rollout", "group"] = "rollout"
+) -> tuple[ScoredGroup, ScoredGroup | Drop]:
+    """Three correct rollouts of 1, 2 and 3 tokens, and what becomes of them with others: (place, tokens, text)."""
+    scored = score_texts("correct", "correct", "correct")
+    assert isinstance(scored, ScoredGroup)
+    rollouts = list(scored.group.rollouts)
+    for place, num_tokens, text in changes:
+        rollouts[place] = make_rollout([1] * num_tokens, text=text)
+    places = [place for place, *_ in changes]
+    rewards, group = build(BONUS, DECIDING), make_group(rollouts)
+    return scored, score_again(scored, group, places, rewards, ScriptedJudge(), no_verdict=no_verdict)
+
+
+def test_only_the_changed_rollouts_are_judged_again() -> None:
+    scored, again = score_changed((2, 1, "wrong"), (0, 4, "unparsable"))
+    assert isinstance(again, ScoredGroup)
+    assert again.rewards.tolist() == [0.5 + 2 * 4, scored.rewards[1], 0.5 + 2 * 1]
+    assert again.reward_parts["exact_match"].tolist() == [4, 2, 1]
+    assert [str(verdict.status) for verdict in again.verdicts] == ["unparsable", "correct", "wrong"]
+    # The group that it was is not touched.
+    assert scored.rewards.tolist() == [2.5, 4.5, 6.5]
+    assert scored.correct.all()
+
+
+def test_a_rollout_judged_again_has_the_reward_it_would_have_had_at_first_bit_for_bit() -> None:
+    weights = [0.1, 0.7, 1e-3]
+    configs = (DECIDING, *(RewardConfig(kind="format", weight=weight) for weight in weights))
+    rewards, judge = build(*configs), ScriptedJudge()
+    texts = ["correct", "wrong", "correct", "wrong", "correct"]
+    group = make_group([make_rollout([1] * (3 + place), text=text) for place, text in enumerate(texts)])
+    straight = score_group(group, rewards, judge)
+    other = score_group(make_group([make_rollout([1], text="wrong")] * 5), rewards, judge)
+    assert isinstance(straight, ScoredGroup) and isinstance(other, ScoredGroup)
+    for places in ([3], [0, 4], [0, 1, 2, 3, 4]):
+        rollouts = [group.rollouts[place] if place in places else other.group.rollouts[place] for place in range(5)]
+        again = score_again(other, make_group(rollouts), places, rewards, judge)
+        assert isinstance(again, ScoredGroup)
+        assert again.rewards[places].tobytes() == straight.rewards[places].tobytes()
+
+
+def test_what_a_transform_added_stays_with_a_rollout_that_is_judged_again() -> None:
+    scored, _ = score_changed((0, 1, "correct"))
+    added = np.array([0.25, 0.5, -0.5], np.float32)
+    paid = replace(scored, rewards=scored.rewards + added, reward_parts={**scored.reward_parts, "added": added})
+    rollouts = [*scored.group.rollouts[:2], make_rollout([1], text="wrong")]
+    again = score_again(paid, make_group(rollouts), [2], build(BONUS, DECIDING), ScriptedJudge())
+    assert isinstance(again, ScoredGroup)
+    assert again.rewards.tolist() == [2.75, 5.0, 0.5 + 2 * 1 - 0.5]
+    assert again.reward_parts["added"].tolist() == added.tolist()
+
+
+def test_a_rollout_that_has_no_verdict_when_judged_again_is_left_out_and_counted() -> None:
+    scored, again = score_changed((1, 1, "timed_out"), (2, 5, "wrong"))
+    assert isinstance(again, ScoredGroup)
+    assert again.rewards.tolist() == [scored.rewards[0], 10.5]
+    assert [rollout.num_tokens for rollout in again.group.rollouts] == [1, 5]
+    assert [str(verdict.status) for verdict in again.excluded] == ["timed_out"]
+
+
+def test_a_group_goes_with_it_where_the_recipe_says_so_or_nothing_is_left() -> None:
+    _, dropped = score_changed((1, 1, "timed_out"), no_verdict="group")
+    assert isinstance(dropped, Drop) and dropped.detail == "some rollouts were not decided: timed_out 1"
+    _, empty = score_changed(*((place, 1, "crashed") for place in range(3)))
+    assert isinstance(empty, Drop) and empty.detail == "no rollout was decided: crashed 3"
+    assert (empty.reason, len(empty.excluded)) == (DropReason.NO_VERDICT, 3)

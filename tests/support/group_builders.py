@@ -1,6 +1,6 @@
 """Small groups for tests: every argument has a default, and what a test states is all that matters to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ def make_request(
     content: str = "what is 2 + 3?",
     num_tokens: int = 3,
     stop_reason: StopReason = StopReason.EOS,
+    max_response_tokens: int = 0,
 ) -> RewardRequest:
     """What a reward is asked of this response."""
     return RewardRequest(
@@ -35,6 +36,7 @@ def make_request(
         response_text=response_text,
         num_tokens=num_tokens,
         stop_reason=stop_reason,
+        max_response_tokens=max_response_tokens,
     )
 
 
@@ -71,6 +73,8 @@ def make_group(
     prompt: Prompt | None = None,
     prompt_ids: Sequence[int] = (7, 8),
     group_id: str = "g",
+    recalled: Mapping[str, float] | None = None,
+    max_response_tokens: int = 0,
 ) -> RolloutGroup:
     return RolloutGroup(
         group_id=group_id,
@@ -78,6 +82,8 @@ def make_group(
         prompt_ids=np.asarray(prompt_ids, np.int32),
         rollouts=tuple(rollouts if rollouts is not None else (make_rollout(), make_rollout())),
         vocab_size=VOCAB_SIZE,
+        recalled=recalled or {},
+        max_response_tokens=max_response_tokens,
     )
 
 
@@ -86,11 +92,12 @@ def make_scored(
     *,
     rewards: Sequence[float] | None = None,
     rollouts: Sequence[Rollout] | None = None,
+    recalled: Mapping[str, float] | None = None,
 ) -> ScoredGroup:
     """A scored group; rewards default to 1 for correct and 0 for wrong rollouts."""
     values = np.asarray(correct if rewards is None else rewards, np.float32)
     verdicts = tuple(Verdict(status=VerdictStatus.CORRECT if c else VerdictStatus.WRONG) for c in correct)
-    group = make_group(rollouts if rollouts is not None else [make_rollout() for _ in correct])
+    group = make_group(rollouts if rollouts is not None else [make_rollout() for _ in correct], recalled=recalled)
     return ScoredGroup(group=group, rewards=values, reward_parts={"math_answer": values}, verdicts=verdicts)
 
 
