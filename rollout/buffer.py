@@ -17,15 +17,24 @@ admission: a batch is the oldest B groups that were not dropped, and waits for t
 count c is trained at step c // B, and c < (s + v + 1) * B gives step <= v + s: the learner is at most s versions ahead
 of the version the group started with. (The admission rule of AReaL, arXiv:2505.24298, eq. 3. Deviation: AReaL trains
 what is finished first, where a slow group is overtaken by groups admitted later and exceeds the bound.)
+
+An admission (rollout/admissions) may let e more groups start, by what is still missing, at most E for a whole step:
+
+    in_flight + accepted < (s + v + 1) * B + e
+
+Then c < (s + v + 1) * B + E, and the group is trained at step c // B <= v + s + ceil(E / B). With s = 0 such groups
+come in rounds: one opens when none is in flight and groups are missing, and all of it ends before a batch is taken. So
+no group sees two versions, and neither which groups there are nor what a batch holds depends on who finishes first.
 """
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
+from rollout.buffer_config import BufferConfig
 from rollout.keep_rate import REMEDY, KeepRate
 from rollout.saved_state import check_saved, saved_int, saved_ints, saved_mapping
 from shaping.errors import RecipeError, RecordError
@@ -33,31 +42,8 @@ from shaping.groups import DropReason
 
 T = TypeVar("T")
 
-AtCap = Literal["train_smaller", "wait", "stop"]
 _WHERE = "group buffer"
-_COUNTS = ("version", "next_ordinal", "num_accepted", "num_attempts", "num_caps", "num_kept")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferConfig:
-    """Sizes of the buffer.
-
-    Args:
-        groups_per_step: B.
-        max_staleness: s; 0 is synchronous.
-        num_steps: learner steps of the run; no group is admitted for a later one.
-        max_buffered_groups: shaped groups that may wait; back-pressure above it.
-        max_attempts_per_step: the cap: groups admitted for one step; at least B.
-        at_cap: once all of these have ended without B kept groups: "train_smaller" trains those that there are, "wait"
-            says so and admits as many again, "stop" admits no more and says why.
-    """
-
-    groups_per_step: int
-    max_staleness: int
-    num_steps: int
-    max_buffered_groups: int
-    max_attempts_per_step: int
-    at_cap: AtCap = "train_smaller"
+_COUNTS = ("version", "next_ordinal", "num_accepted", "num_attempts", "num_caps", "num_kept", "num_in_round")
 
 
 class NoticeKind(StrEnum):
@@ -84,6 +70,7 @@ class TakenBatch(Generic[T]):
         dropped: groups that ended without training since the last batch, by reason.
         num_kept: groups that were shaped since the last batch, whether they are in `items` or wait.
         is_short: the cap on attempts was reached, so fewer than B groups are here.
+        num_surplus: shaped groups that are left over for later batches; None where the admission allows no surplus.
     """
 
     ordinals: tuple[int, ...]
@@ -91,6 +78,7 @@ class TakenBatch(Generic[T]):
     dropped: Counter[DropReason]
     num_kept: int
     is_short: bool
+    num_surplus: int | None = None
 
     @property
     def num_attempts(self) -> int:
@@ -101,6 +89,18 @@ class TakenBatch(Generic[T]):
     def keep_share(self) -> float | None:
         """Kept groups of `num_attempts`; None where none ended."""
         return self.num_kept / self.num_attempts if self.num_attempts else None
+
+    def surplus_metrics(self, ages: Sequence[int]) -> dict[str, float]:
+        """By catalogue name; none where the admission allows no surplus.
+
+        Args:
+            ages: of the items, versions from their first token to the one that they train.
+        """
+        if self.num_surplus is None:
+            return {}
+        carried = [age for age in ages if age]
+        mean = {"admission_carried_age_versions_mean": sum(carried) / len(carried)} if carried else {}
+        return {"admission_surplus_groups_count": float(self.num_surplus), **mean}
 
 
 class GroupBuffer(Generic[T]):
@@ -117,6 +117,7 @@ class GroupBuffer(Generic[T]):
         self._num_accepted = 0
         self._num_attempts = 0
         self._num_caps = 1
+        self._num_in_round = 0
         self._in_flight: set[int] = set()
         # Every ordinal below has left flight: those of them that were shaped are ready, in order; the others wait for
         # an older one that is still under way.
@@ -144,15 +145,13 @@ class GroupBuffer(Generic[T]):
             raise RecipeError(
                 f"run.steps must be >= {begun}, got {config.num_steps}: groups of that step are under way (run.steps)"
             )
-        self._config = config
+        self._config, self._num_in_round = config, 0
         self._keep_rate.allow(config.max_attempts_per_step)
 
     @property
     def limits(self) -> tuple[int, int]:
         """Most groups that may wait shaped, and most that may be in flight."""
-        config = self._config
-        most = (config.max_staleness + 1) * config.groups_per_step
-        return config.max_buffered_groups, min(most, config.max_buffered_groups)
+        return self._config.max_buffered_groups, self._config.max_groups
 
     @property
     def num_in_flight(self) -> int:
@@ -178,9 +177,8 @@ class GroupBuffer(Generic[T]):
 
     def can_admit(self) -> bool:
         """Whether one more group may start now."""
-        has_slot = self._num_charged < self._bound()
         has_room = len(self._in_flight) + self.num_buffered < self._config.max_buffered_groups
-        return has_slot and has_room and not self._attempts_are_spent()
+        return self._num_open() > 0 and has_room and not self._attempts_are_spent()
 
     def admit(self) -> int:
         """Charge a slot.
@@ -192,6 +190,8 @@ class GroupBuffer(Generic[T]):
         """
         if not self.can_admit():
             raise RecordError("a group was admitted while admission is closed (GroupBuffer.admit)")
+        if self._is_in_rounds:
+            self._num_in_round = self._num_open() - 1
         ordinal = self._next_ordinal
         self._next_ordinal += 1
         self._num_attempts += 1
@@ -217,7 +217,8 @@ class GroupBuffer(Generic[T]):
 
         A younger group never overtakes one in flight, which keeps batches independent of timing and the bound true.
         """
-        if self._taken is not None:
+        is_in_round = self._is_in_rounds and (self._in_flight or self.can_admit())
+        if self._taken is not None or is_in_round:
             return False
         is_full = len(self._ready) >= self._config.groups_per_step
         return is_full or (self._config.at_cap == "train_smaller" and self._is_at_cap())
@@ -239,8 +240,9 @@ class GroupBuffer(Generic[T]):
             dropped=self._dropped,
             num_kept=self._num_kept,
             is_short=size < self._config.groups_per_step,
+            num_surplus=self.num_buffered if self._config.max_surplus_groups else None,
         )
-        self._dropped, self._num_kept = Counter(), 0
+        self._dropped, self._num_kept, self._num_in_round = Counter(), 0, 0
         return batch
 
     def release(self, version: int) -> None:
@@ -314,7 +316,7 @@ class GroupBuffer(Generic[T]):
         if charged > self._bound() + saved_int(state, "num_over", _WHERE):
             raise RecipeError(
                 f"groups of {charged} slots were admitted, and the run has {self._bound()} at step {self._version}: "
-                f"resume with run.max_staleness and run.steps at least as they were ({_WHERE})"
+                f"resume with run.max_staleness, run.steps and run.admission at least as they were ({_WHERE})"
             )
 
     @property
@@ -325,9 +327,18 @@ class GroupBuffer(Generic[T]):
         config = self._config
         return KeepRate(groups_per_step=config.groups_per_step, max_attempts=config.max_attempts_per_step)
 
+    @property
+    def _is_in_rounds(self) -> bool:
+        return self._config.max_staleness == 0 and self._config.max_surplus_groups > 0
+
+    def _num_open(self) -> int:
+        """Groups that may start now, as far as slots go; below 1 where none may."""
+        if self._is_in_rounds and (self._num_in_round or self._in_flight):
+            return self._num_in_round
+        return self._config.num_open(self._version, self._num_accepted) - len(self._in_flight)
+
     def _bound(self) -> int:
-        config = self._config
-        return min(config.max_staleness + self._version + 1, config.num_steps) * config.groups_per_step
+        return self._config.max_slots(self._version)
 
     def _attempts_are_spent(self) -> bool:
         config = self._config

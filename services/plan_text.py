@@ -23,7 +23,7 @@ def plan_text(plan: RunPlan) -> str:
             f"in the run: {plan.updates_total}; forward passes of at most {plan.micro_batch_tokens:,} tokens",
         ),
         ("a sequence", f"at most {plan.max_sequence_tokens:,} tokens (prompt and response)"),
-        ("staleness", f"at most {plan.max_staleness} versions: {_staleness(plan.max_staleness)}"),
+        ("staleness", f"at most {plan.max_age_versions} versions: {_staleness(plan)}"),
         (
             "groups",
             f"at most {plan.max_groups_in_system} generated or waiting at a time, "
@@ -86,10 +86,13 @@ def _parameters(plan: RunPlan) -> str:
     return f"{_count(plan.num_parameters)} parameters, {_count(plan.num_trained_parameters)} in adapters train"
 
 
-def _staleness(bound: int) -> str:
-    if bound == 0:
-        return "synchronous, the exact mode"
-    return "generation goes on while the learner trains"
+def _staleness(plan: RunPlan) -> str:
+    carried = f"groups that {plan.admission} leaves over open the next step" * (
+        plan.max_age_versions > plan.max_staleness
+    )
+    if plan.max_staleness:
+        return "; ".join(filter(None, ("generation goes on while the learner trains", carried)))
+    return f"{carried}; none is sampled while the learner trains" if carried else "synchronous, the exact mode"
 
 
 def bytes_text(number: int | None) -> str:

@@ -15,7 +15,7 @@ from shaping.errors import RecipeError
 MAY_CHANGE = (
     *("cluster", "control", "evaluation.every_steps", "evaluation.num_workers"),
     *("run.steps", "run.deadlines", "run.checkpoint", "run.dump_groups_per_step", "run.loggers"),
-    *("run.max_buffered_groups", "run.group_attempts", "run.max_worker_restarts", "run.max_restarts"),
+    *("run.admission.max_buffered_groups", "run.group_attempts", "run.max_worker_restarts", "run.max_restarts"),
     *("run.max_skipped_steps", "run.max_mismatch_nats", "run.max_canary_nats", "run.max_no_verdict_share"),
     "shaping.verifiers",
     *("rollout.num_workers", "rollout.engine.tensor_parallel_size", "rollout.engine.max_num_seqs"),

@@ -119,7 +119,7 @@ class RunConfig:
     Args:
         steps: learner steps.
         max_staleness: how many versions behind the learner a group may start; 0 is exact and synchronous.
-        max_buffered_groups: shaped groups that may wait for the learner; 0 means what max_staleness allows.
+        admission: how many groups may start beyond those that steps need, and how many may wait for the learner.
         max_attempts_per_step: groups sampled for one step, dropped ones included, as a multiple of groups_per_step.
         at_attempt_cap: at that cap, "train_smaller" trains the groups that there are, "wait" says so and goes on
             sampling, "stop" ends the run.
@@ -143,7 +143,7 @@ class RunConfig:
 
     steps: int
     max_staleness: int = 0
-    max_buffered_groups: int = 0
+    admission: ComponentSpec = ComponentSpec(kind="exact")
     max_attempts_per_step: float = 4.0
     at_attempt_cap: typing.Literal["train_smaller", "wait", "stop"] = "train_smaller"
     group_attempts: int = 2
@@ -176,7 +176,6 @@ class RunConfig:
 _LEAST_OF_RUN = {
     "steps": 1,
     "max_staleness": 0,
-    "max_buffered_groups": 0,
     "max_attempts_per_step": 1,
     "group_attempts": 1,
     "max_worker_restarts": 0,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from rollout.engine import EngineInfo
 from rollout.render import Renderer
 from rollout.requests import GroupFactory
+from services.buffer_plan import buffer_config
 from services.canary import canary_request
 from services.checkpoints.store import Checkpoint
 from services.control.machine import Happening
@@ -26,7 +27,6 @@ from services.live.changes import ChangeFile, LiveState
 from services.live.settings import LiveSettings
 from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed
 from services.pausing import RunCancelled
-from services.plan import buffer_config
 from services.pool import PoolConfig
 from services.ports import ControlPort, LearnerPort, RolloutPort, ShapingPort
 from services.recipe import Recipe

@@ -76,6 +76,7 @@ def report_step(
     # Its groups do not know that the learner skipped the step.
     values["groups_trained_count"] = float(trained)
     values["groups_attempts_count"] = float(batch.num_attempts)
+    values.update(batch.surplus_metrics(staleness))
     if batch.keep_share is not None:
         values["groups_keep_share"] = batch.keep_share
     return StepReport(
@@ -101,6 +102,7 @@ def trained_lines(batch: TakenBatch[BufferedGroup], result: StepResult) -> list[
             group_id=item.group_id,
             prompt_id=item.prompt_id,
             visit=item.visit,
+            rounds=item.rounds,
             outcome=outcome,
             step=result.policy_version,
         )

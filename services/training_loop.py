@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from learner.config import LearnerConfig
-from rollout.buffer import BufferConfig, GroupBuffer, TakenBatch
+from rollout.buffer import GroupBuffer, TakenBatch
+from rollout.buffer_config import BufferConfig
 from services.bell import Bell
 from services.border_work import BorderWork
 from services.borders import Duty, Waiting

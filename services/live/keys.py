@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.buffer_plan import buffer_config
 from services.control.calls import FieldProblem
 from services.live.document import find_owner, has_key
 from services.live.meanings import meaning_of
 from services.live.reasons import why_not_live
 from services.live.rows import ROWS, Applies, LiveRow, ValueKind
-from services.plan import buffer_config
 from services.plan_checks import check_recipe
 from services.plugins import load_plugins
 from services.recipe import Recipe

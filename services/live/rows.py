@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import get_args, get_type_hints
 
+from services.buffer_plan import buffer_config
 from services.recipe import Recipe
 from services.recipe_sections import RunConfig
 from shaping.kernels.base import MAX_MIN_LENGTH, Match, Membership, Outside, Scope
@@ -95,12 +96,17 @@ def _nothing_corrected(now: Recipe, _base: Recipe) -> str:
 
 
 def _two_temperatures(now: Recipe, _base: Recipe) -> str:
-    if not now.run.max_staleness:
-        return ""
-    return (
-        f"run.max_staleness is {now.run.max_staleness}, so groups of two temperatures would be trained as one; change "
-        "run.max_staleness to 0 first"
-    )
+    if now.run.max_staleness:
+        return (
+            f"run.max_staleness is {now.run.max_staleness}, so groups of two temperatures would be trained as one; "
+            "change run.max_staleness to 0 first"
+        )
+    if buffer_config(now).max_age_versions:
+        return (
+            f"{now.run.admission.kind} leaves groups over for the next step, so groups of two temperatures would be "
+            "trained as one; begin a run with run.admission exact"
+        )
+    return ""
 
 
 def _nothing_evaluated(now: Recipe, _base: Recipe) -> str:
@@ -278,7 +284,22 @@ RUN_ROWS = (
         meaning="Learner steps of the run. Schedules keep their lengths.",
     ),
     LiveRow(key="run.max_staleness", applies=_GROUP, kind=_INTEGER, range=_COUNT_FROM_0),
-    LiveRow(key="run.max_buffered_groups", applies=_GROUP, kind=_INTEGER, range=_COUNT_FROM_0),
+    LiveRow(
+        key="run.admission.max_buffered_groups",
+        applies=_GROUP,
+        kind=_INTEGER,
+        range=_COUNT_FROM_0,
+        meaning="Shaped groups that may wait for the learner; 0 means what max_staleness and the admission allow.",
+    ),
+    LiveRow(
+        key="run.admission.over_sampling",
+        applies=_GROUP,
+        kind=_NUMBER,
+        range=Range(minimum=1, maximum=1e6),
+        meaning="Groups that start for each that is missing, at most 1 + max_age (rsr).",
+        slot="run.admission",
+        component="rsr",
+    ),
     LiveRow(key="run.max_attempts_per_step", applies=_GROUP, kind=_NUMBER, range=Range(minimum=1, maximum=1e6)),
     LiveRow(
         key="run.at_attempt_cap",

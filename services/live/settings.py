@@ -202,8 +202,8 @@ class LiveSettings:
     def _check_groups(self, change: LiveChange) -> None:
         if TEMPERATURE in change.values and self._has_groups():
             raise RecipeError(
-                "a temperature must change between two steps with no group under way, found some that were admitted "
-                f"while run.max_staleness was above 0; change it again once they are trained ({TEMPERATURE})"
+                "a temperature must change between two steps with no group under way or waiting, found some that were "
+                f"admitted for a later step; change it again once they are trained ({TEMPERATURE})"
             )
 
     async def _change(self, wanted: Recipe) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from rollout.render import Renderer
 from rollout.requests import GroupFactory
 from rollout.rows import LoadedPrompts
+from services.buffer_plan import buffer_config
 from services.collector import collected_rarely
 from services.orchestrator import Orchestrator
-from services.plan import buffer_config
 from services.recipe import Recipe
 from services.reports import StepReport
 from services.roles.prompts import make_factory
@@ -49,7 +49,8 @@ ADVICE = {
 class SimulatedRun:
     """What came of a simulated run. Seconds are those of the virtual clock, but for CPU time.
 
-    Means and shares are over the steps after the first max_staleness + 1, in which the pipeline fills.
+    Means and shares are over the steps after those in which the pipeline fills: as many as groups may be versions old,
+    and one.
 
     Args:
         failure: why the run ended early; "" where it did not. Then the rest is of the steps before.
@@ -188,10 +189,9 @@ class _Simulation:
 
     def result(self, failure: str, cpu_s: float) -> SimulatedRun:
         steps, num_groups = self._control.steps, len(self._store.ended)
-        measured = steps[self._recipe.run.max_staleness + 1 :] or steps
-        num_slots = sum(each.num_slots for each in self._rollout)
         buffer = buffer_config(self._recipe)
-        max_groups = min((buffer.max_staleness + 1) * buffer.groups_per_step, buffer.max_buffered_groups)
+        measured = steps[buffer.max_age_versions + 1 :] or steps
+        num_slots = sum(each.num_slots for each in self._rollout)
         shaping_s = sum(each.busy_s for each in self._shaping) / max(1, num_groups) / len(self._shaping)
         slot_s = sum(each.busy_slot_s for each in self._rollout) / max(1, num_groups)
         seconds = sum(each.step_seconds for each in measured) or math.inf
@@ -207,9 +207,9 @@ class _Simulation:
             step_s=seconds / num_measured if measured else 0.0,
             train_s=_phase(measured, "train") / num_measured,
             sync_s=_phase(measured, "weight_sync") / num_measured,
-            generation_s=slot_s * ended / num_measured / min(num_slots, max_groups),
+            generation_s=slot_s * ended / num_measured / min(num_slots, buffer.max_groups),
             shaping_s=shaping_s * ended / num_measured,
-            max_groups=max_groups,
+            max_groups=buffer.max_groups,
             learner_idle_share=_phase(measured, "wait_batch") / seconds,
             rollout_idle_share=max(0.0, 1 - slot_s * ended / seconds / num_slots),
             staleness=tuple(ages[age] for age in range(max(ages, default=-1) + 1)),
@@ -244,6 +244,7 @@ def _synthetic_factory(recipe: Recipe, num_tokens: int) -> GroupFactory:
         for index in range(NUM_PROMPTS)
     )
     ids = {"input_ids": np.zeros(num_tokens, np.int32)}
-    renderer = Renderer(lambda *_, **__: ids, template="plain", max_prompt_tokens=num_tokens)
+    # Hints are of as many tokens as prompts here, and both must fit.
+    renderer = Renderer(lambda *_, **__: ids, template="plain", max_prompt_tokens=2 * num_tokens)
     source = LoadedPrompts(prompts=prompts, has_solution_steps=True, skipped_rows=())
     return make_factory(recipe, renderer, source)

@@ -10,7 +10,9 @@ from buffer_oracle import PlainBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.buffer import BufferConfig, GroupBuffer
+from rollout.admissions.rsr import RecentSampleRecovery
+from rollout.buffer import GroupBuffer
+from rollout.buffer_config import BufferConfig
 from shaping.errors import RecordError
 from shaping.groups import DropReason
 
@@ -22,6 +24,7 @@ def make_config(
     num_steps: int = 3,
     max_buffered_groups: int | None = None,
     max_attempts_per_step: int | None = None,
+    over_sampling: float = 1.0,
 ) -> BufferConfig:
     """Room for what the bound allows, and four attempts for each group of a step."""
     return BufferConfig(
@@ -30,22 +33,25 @@ def make_config(
         num_steps=num_steps,
         max_buffered_groups=max_buffered_groups or (max_staleness + 1) * groups_per_step,
         max_attempts_per_step=max_attempts_per_step or 4 * groups_per_step,
+        admission=RecentSampleRecovery(over_sampling=over_sampling),
     )
 
 
 configs = st.builds(
-    lambda groups, staleness, steps, room, attempts: make_config(
+    lambda groups, staleness, steps, room, attempts, over_sampling: make_config(
         groups,
         max_staleness=staleness,
         num_steps=steps,
         max_buffered_groups=groups + room,
         max_attempts_per_step=groups + attempts,
+        over_sampling=over_sampling,
     ),
     groups=st.integers(1, 4),
     staleness=st.integers(0, 3),
     steps=st.integers(1, 5),
     room=st.integers(0, 12),
     attempts=st.integers(0, 6),
+    over_sampling=st.sampled_from([1.0, 1.0, 1.25, 1.5, 2.0, 3.0]),
 )
 
 
@@ -109,7 +115,9 @@ class Watched:
         assert set(batch.ordinals) <= self.buffered
         assert batch.is_short == (len(batch.ordinals) < self.config.groups_per_step)
         ages = [self.buffer.version - self.started_at[ordinal] for ordinal in batch.ordinals]
-        assert max(ages, default=0) <= self.config.max_staleness
+        assert max(ages, default=0) <= self.config.max_age_versions
+        # Synchronous: nothing is under way while weights change, surplus or not.
+        assert self.config.max_staleness or not self.in_flight
         self.buffered -= set(batch.ordinals)
         self.taken = batch.ordinals
         self.num_dropped_seen += batch.dropped.total()

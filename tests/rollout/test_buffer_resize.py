@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.buffer import BufferConfig, GroupBuffer
+from rollout.admissions.rsr import RecentSampleRecovery
+from rollout.buffer import GroupBuffer
+from rollout.buffer_config import BufferConfig
 from shaping.errors import RecipeError
 from shaping.groups import DropReason
 
 
-def make_config(*, staleness: int = 0, steps: int = 4, room: int = 100, attempts: int = 100) -> BufferConfig:
+def make_config(
+    *, staleness: int = 0, steps: int = 4, room: int = 100, attempts: int = 100, over_sampling: float = 1.0
+) -> BufferConfig:
     """Two groups a step."""
     return BufferConfig(
         groups_per_step=2,
@@ -21,6 +25,7 @@ def make_config(*, staleness: int = 0, steps: int = 4, room: int = 100, attempts
         num_steps=steps,
         max_buffered_groups=room,
         max_attempts_per_step=attempts,
+        admission=RecentSampleRecovery(over_sampling=over_sampling),
     )
 
 
@@ -103,6 +108,16 @@ def test_the_step_under_way_counts_even_without_groups() -> None:
     assert not buffer.can_admit() and not buffer.has_batch()
 
 
+def test_what_is_left_of_a_round_starts_no_more_when_the_run_becomes_shorter() -> None:
+    buffer: GroupBuffer[int] = GroupBuffer(make_config(over_sampling=2.5))
+    # The first of a round of five; the run then has two groups in all.
+    assert buffer.admit() == 0
+    buffer.resize(make_config(over_sampling=2.5, steps=1))
+    assert admit_all(buffer) == []
+    buffer.accept(0, 0)
+    assert admit_all(buffer) == [1]
+
+
 def test_groups_of_a_step_stay_as_many() -> None:
     with pytest.raises(RecipeError, match="groups_per_step must stay 2, got 3"):
         GroupBuffer[int](make_config()).resize(replace(make_config(), groups_per_step=3))
@@ -126,6 +141,7 @@ sizes = st.builds(
     steps=st.integers(1, 7),
     room=st.integers(2, 9),
     attempts=st.integers(2, 9),
+    over_sampling=st.sampled_from([1.0, 1.0, 1.5, 2.5]),
 )
 
 
@@ -155,7 +171,7 @@ def test_sizes_that_change_at_any_moment_lose_nothing_and_keep_each_groups_bound
                 assert wanted.num_steps < config.num_steps
         elif event == "admit":
             ordinal = buffer.admit()
-            started[ordinal] = (buffer.version, config.max_staleness)
+            started[ordinal] = (buffer.version, config.max_age_versions)
             in_flight.append(ordinal)
         elif event == "take":
             batch, is_taken = buffer.take(), True

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.buffer import AtCap, BufferConfig, GroupBuffer, Notice, NoticeKind, TakenBatch
+from rollout.buffer import GroupBuffer, Notice, NoticeKind, TakenBatch
+from rollout.buffer_config import AtCap, BufferConfig
 from shaping.errors import RecipeError, RecordError
 from shaping.groups import DropReason
 

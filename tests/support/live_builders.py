@@ -24,6 +24,8 @@ FULL: dict[str, Any] = {
     "learner.correction": {"mode": "mask"},
     "learner.token_plans": ["clip_cov", "kl_cov", "forking_tokens"],
     "learner.regularisers": ["entropy_bonus", "hint_nll"],
+    # Room for every factor, and none is used: with surplus a temperature is not live.
+    "run.admission": {"kind": "rsr", "over_sampling": 1.0, "max_age": 1_000_000},
     "run.force": True,
 }
 """Changes of the smallest recipe that give it every live key."""

@@ -12,7 +12,7 @@ from prompt_builders import make_factory, make_prompts
 from report_builders import Clock
 
 from learner.config import LearnerConfig
-from rollout.buffer import BufferConfig
+from rollout.buffer_config import BufferConfig
 from rollout.requests import GroupFactory
 from services.holding import MEMORY
 from services.orchestrator import Orchestrator, OrchestratorConfig, Resumed

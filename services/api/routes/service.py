@@ -28,7 +28,7 @@ COMMIT_VARIABLE = "LESSRL_GIT_COMMIT"
 COMPONENT_FOLDERS = (
     *("shaping.estimators", "shaping.shapers", "shaping.transforms", "shaping.rewards", "shaping.memories"),
     *("shaping.schedules", "rollout.sources", "rollout.templates", "rollout.plans", "rollout.selectors"),
-    *("learner.losses", "learner.token_plans", "learner.regularisers"),
+    *("rollout.admissions", "learner.losses", "learner.token_plans", "learner.regularisers"),
 )
 
 Check = Callable[[], str]

@@ -40,6 +40,7 @@ def test_a_run_has_the_live_keys_of_its_own_components_alone() -> None:
         "learner.token_plans.kl_cov.top_share",
         "learner.token_plans.kl_cov.beta",
         "learner.token_plans.forking_tokens.top_share",
+        "run.admission.over_sampling",
         "evaluation.every_steps",
     }
     assert [each.key for each in live_keys(full_recipe())] == [row.key for row in ROWS]
@@ -152,8 +153,11 @@ def test_responses_may_grow_back_to_what_the_engines_were_started_for() -> None:
 def test_a_temperature_is_live_in_synchronous_mode_alone() -> None:
     key = "rollout.sampling.temperature"
     assert changed_recipe(make_recipe(), {key: 0.5}).rollout.sampling.temperature == 0.5
-    late = make_recipe({"run.max_staleness": 1})
-    assert "two temperatures would be trained as one" in refusals(late, {key: 0.5})[f"#/{key}"]
+    for changes in ({"run.max_staleness": 1}, {"run.admission": "rsr"}):
+        late = make_recipe(changes)
+        assert "two temperatures would be trained as one" in refusals(late, {key: 0.5})[f"#/{key}"]
+    level = make_recipe({"run.admission": {"kind": "rsr", "over_sampling": 1}})
+    assert changed_recipe(level, {key: 0.5}).rollout.sampling.temperature == 0.5
 
 
 def test_a_refusal_travels_between_processes() -> None:
@@ -169,11 +173,13 @@ def test_a_refusal_travels_between_processes() -> None:
 def test_values_that_fit_alone_but_not_together_are_refused() -> None:
     # Four groups a step, and no more than two may wait: the run could never take a step.
     with pytest.raises(LiveRefused, match="the run could never take a step") as caught:
-        changed_recipe(make_recipe(), {"run.max_buffered_groups": 2})
-    assert caught.value.problems[0].pointer == "#/run/max_buffered_groups"
+        changed_recipe(make_recipe(), {"run.admission.max_buffered_groups": 2})
+    assert caught.value.problems[0].pointer == "#/run/admission/max_buffered_groups"
     cooling = make_recipe({"rollout.sampling": {"temperature": {"kind": "linear", "stop": 0.5, "steps": 4}}})
     with pytest.raises(LiveRefused, match=r"a temperature that changes needs run\.max_staleness 0, got 1"):
         changed_recipe(cooling, {"run.max_staleness": 1})
+    with pytest.raises(LiveRefused, match=r"over_sampling must be in \[1, 1 \+ max_age\], got 2.5 and max_age 1"):
+        changed_recipe(make_recipe({"run.admission": "rsr"}), {"run.admission.over_sampling": 2.5})
     corrected = make_recipe(FULL)
     with pytest.raises(LiveRefused, match="0 <= low < high"):
         changed_recipe(corrected, {"learner.correction.low": 3.0})

@@ -172,9 +172,18 @@ async def test_fewer_groups_wait_once_the_room_is_less() -> None:
         del step
         waiting.append(run.asked - 2 * len(run.learner.batches))
 
-    run = steer({"run.max_buffered_groups": 2}, on_step=count, run__max_staleness=3, run__steps=12)
+    run = steer({"run.admission.max_buffered_groups": 2}, on_step=count, run__max_staleness=3, run__steps=12)
     await run.finish()
     assert max(waiting[:2]) > 2 and max(waiting[6:]) <= 2
+
+
+async def test_groups_are_left_over_for_the_next_step_once_more_start_than_it_needs() -> None:
+    admission = {"kind": "rsr", "over_sampling": 1.0}
+    run = steer({"run.admission.over_sampling": 2.0}, run__admission=admission, run__steps=8)
+    await run.finish()
+    # Every group is kept. From step 4 on four start where two are missing, and every second step finds two waiting.
+    assert run.learner.staleness == [0, 0] * 3 + [0, 0, 1, 1] * 2 + [0, 0]
+    assert run.learner.batches == [group_ids(2 * step, 2 * step + 1) for step in range(8)]
 
 
 @pytest.mark.parametrize(("value", "asked"), [(1.0, 2), (3.0, 6)])
@@ -263,7 +272,8 @@ async def test_missing_verdicts_are_judged_by_the_share_of_now() -> None:
 def test_every_live_key_of_the_run_has_its_law() -> None:
     elsewhere = {"run.dump_groups_per_step"}
     here = {
-        *("run.steps", "run.max_staleness", "run.max_buffered_groups", "run.max_attempts_per_step"),
+        *("run.steps", "run.max_staleness", "run.max_attempts_per_step"),
+        *("run.admission.max_buffered_groups", "run.admission.over_sampling"),
         *("run.at_attempt_cap", "run.checkpoint.every_steps", "evaluation.every_steps", "run.max_worker_restarts"),
         *(
             "run.checkpoint.keep_last",

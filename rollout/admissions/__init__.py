@@ -1,0 +1,1 @@
+"""Admissions, one file each: how many groups may start beyond those that steps need."""
