@@ -48,6 +48,7 @@ dashboards-check: install
 docs: install
 	$(BIN)/python -m services.recipe_reference > docs/recipes.md
 	$(BIN)/python -m services.metrics.reference > docs/metrics.md
+	$(BIN)/python -m services.method_reference > docs/methods.md
 	$(BIN)/python -m services.api.openapi > docs/openapi.json
 	$(BIN)/python -m services.path_figure docs/concepts.png
 

@@ -46,6 +46,7 @@ def named_plugins(recipe: Recipe) -> Iterator[tuple[str, str, ComponentSpec]]:
         yield key, "learner.token_plans", spec
     for key, spec in _keyed("learner.regularisers", learner.regularisers):
         yield key, "learner.regularisers", spec
+    yield "run.admission", "rollout.admissions", recipe.run.admission
     for key, spec in _keyed("run.loggers", recipe.run.loggers):
         yield key, LOGGERS, spec
 

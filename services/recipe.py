@@ -5,21 +5,20 @@ is the business of services/plan.py.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import re
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learner.config import LearnerConfig
 from rollout.config import RolloutConfig
+from services.recipe_keys import field_types, members, unknown_key
+from services.recipe_layers import merge_layers
+from services.recipe_paths import resolve_benchmark, resolve_options, resolve_path
 from services.recipe_sections import (
     ClusterConfig,
     ControlConfig,
@@ -28,6 +27,7 @@ from services.recipe_sections import (
     ModelConfig,
     RunConfig,
 )
+from services.recipe_yaml import read_mapping, read_text
 from shaping.components import ComponentSpec, parse_spec
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
@@ -59,7 +59,7 @@ class Recipe(BaseModel):
         Raises:
             RecipeError: one line for the first wrong key or value.
         """
-        types_of_keys = _field_types(cls)
+        types_of_keys = field_types(cls)
         prepared = {
             str(key): _prepare(value, types_of_keys.get(str(key)), str(key), where) for key, value in raw.items()
         }
@@ -85,19 +85,32 @@ class Recipe(BaseModel):
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe file; `overrides` maps dotted keys ("run.steps") to values.
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, *, layers: Sequence[Path] = ()) -> Recipe:
+    """Read a recipe file.
 
+    Args:
+        overrides: dotted keys ("run.steps") to values; they win over layers.
+        layers: YAML files that change keys of the recipe, each as given or beside it; see services/recipe_layers.py.
     Raises:
-        RecipeError: missing or unreadable file, or anything `Recipe.parse` refuses.
+        RecipeError: missing or unreadable file, a layer that cannot be merged, or anything `Recipe.parse` refuses.
+    """
+    where = f"{path} with {', '.join(map(str, layers))}" if layers else str(path)
+    raw = read_layered(path, layers, decided=tuple(overrides or ()))
+    return _parse(raw, overrides, base_dir=path.parent.resolve(), where=where)
+
+
+def read_layered(path: Path, layers: Sequence[Path] = (), *, decided: Collection[str] = ()) -> dict[str, Any]:
+    """The keys of a recipe file with those of its layers, as YAML gives them; values are not checked.
+
+    Args:
+        decided: dotted keys that the caller sets afterwards; layers may differ on them.
+    Raises:
+        RecipeError: missing or unreadable file, or a layer that cannot be merged.
     """
     if not path.is_file():
         raise RecipeError(f"a recipe must be a YAML file, found no file {path}; see deploy/recipes for some")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({path})") from error
-    return read_recipe(text, overrides, base_dir=path.parent.resolve(), where=str(path))
+    raw = read_mapping(read_text(path), str(path))
+    return merge_layers(raw, layers, base_path=path, owner=Recipe, decided=decided) if layers else raw
 
 
 def read_recipe(text: str, overrides: Mapping[str, Any] | None = None, *, base_dir: Path, where: str) -> Recipe:
@@ -106,40 +119,13 @@ def read_recipe(text: str, overrides: Mapping[str, Any] | None = None, *, base_d
     Raises:
         RecipeError: no YAML mapping, or anything `Recipe.parse` refuses.
     """
-    try:
-        raw = read_yaml(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"a recipe must be valid YAML: {' '.join(str(error).split())} ({where})") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(f"a recipe must be a mapping of keys, found {type(raw).__name__} ({where})")
+    return _parse(read_mapping(text, where), overrides, base_dir=base_dir, where=where)
+
+
+def _parse(raw: dict[str, Any], overrides: Mapping[str, Any] | None, *, base_dir: Path, where: str) -> Recipe:
     for key, value in (overrides or {}).items():
         _set_dotted(raw, key, value)
     return Recipe.parse(raw, base_dir=base_dir, where=where)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-6 is a number, which YAML 1.1 reads as text, and a key stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def read_yaml(text: str) -> Any:
-    """One YAML value.
-
-    Raises:
-        yaml.YAMLError: not YAML, or a key that stands twice.
-    """
-    return yaml.load(text, Loader=_Loader)
 
 
 def _set_dotted(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -152,18 +138,11 @@ def _set_dotted(raw: dict[str, Any], key: str, value: Any) -> None:
     node[last] = value
 
 
-def _field_types(owner: Any) -> dict[str, Any]:
-    """Names and types of a dataclass or of the recipe itself."""
-    hints = typing.get_type_hints(owner)
-    names = owner.model_fields if issubclass(owner, BaseModel) else [f.name for f in dataclasses.fields(owner)]
-    return {name: hints[name] for name in names}
-
-
 def _prepare(value: Any, hint: Any, key: str, where: str) -> Any:
     """Turn what a recipe writes as `{kind: ..., option: ...}` into component specs, at any depth."""
     if hint is None:
         return value
-    options = _options(hint)
+    options = members(hint)
     if isinstance(value, bool) and bool not in options and (int in options or float in options):
         raise RecipeError(f"must be a number, got {value!r} ({key} in {where})")
     if float in options and isinstance(value, str) and _is_number(value):
@@ -177,16 +156,11 @@ def _prepare(value: Any, hint: Any, key: str, where: str) -> Any:
             item = typing.get_args(option)[0]
             return [_prepare(each, item, f"{key}.{index}", where) for index, each in enumerate(value)]
         if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
-            inner = _field_types(option)
+            inner = field_types(option)
             return {
                 str(name): _prepare(each, inner.get(str(name)), f"{key}.{name}", where) for name, each in value.items()
             }
     return value
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type alone."""
-    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _is_number(text: str) -> bool:
@@ -211,7 +185,7 @@ def _resolved_paths(recipe: Recipe, base_dir: Path) -> dict[str, Any]:
     data = recipe.data
     evaluation = _resolve_spec(data.evaluation, base_dir) if data.evaluation else None
     return {
-        "model": dataclasses.replace(recipe.model, path=_resolve(recipe.model.path, base_dir)),
+        "model": dataclasses.replace(recipe.model, path=resolve_path(recipe.model.path, base_dir)),
         "data": DataConfig(train=_resolve_spec(data.train, base_dir), evaluation=evaluation),
         "evaluation": _resolved_evaluation(recipe.evaluation, base_dir),
     }
@@ -220,38 +194,12 @@ def _resolved_paths(recipe: Recipe, base_dir: Path) -> dict[str, Any]:
 def _resolved_evaluation(evaluation: EvaluationConfig, base_dir: Path) -> EvaluationConfig:
     return dataclasses.replace(
         evaluation,
-        benchmarks=tuple(_resolve_benchmark(each, base_dir) for each in evaluation.benchmarks),
+        benchmarks=tuple(resolve_benchmark(each, base_dir) for each in evaluation.benchmarks),
     )
 
 
-def _resolve_benchmark(benchmark: str, base_dir: Path) -> str:
-    """A name, or `name=path`."""
-    name, separator, path = benchmark.partition("=")
-    return f"{name}={(base_dir / Path(path).expanduser()).resolve()}" if separator else benchmark
-
-
 def _resolve_spec(spec: ComponentSpec, base_dir: Path) -> ComponentSpec:
-    return dataclasses.replace(spec, options=_resolved_options(spec.kind, spec.options, base_dir))
-
-
-def _resolved_options(kind: object, options: Mapping[str, Any], base_dir: Path) -> dict[str, Any]:
-    """Options with their `path` resolved, and those of the sources of a mixture; a hub's stay as they are."""
-    resolved = dict(options)
-    if kind != "hub" and isinstance(options.get("path"), str):
-        resolved["path"] = str((base_dir / Path(options["path"]).expanduser()).resolve())
-    if isinstance(options.get("sources"), list):
-        resolved["sources"] = [
-            _resolved_options(each.get("kind"), each, base_dir) if isinstance(each, Mapping) else each
-            for each in options["sources"]
-        ]
-    return resolved
-
-
-def _resolve(path: str, base_dir: Path) -> str:
-    """A path stays a path when it looks like one; anything else is a Hugging Face name."""
-    if path.startswith(("./", "../", "/", "~")):
-        return str((base_dir / Path(path).expanduser()).resolve())
-    return path
+    return dataclasses.replace(spec, options=resolve_options(spec.kind, spec.options, base_dir))
 
 
 def _explain(cls: type[Recipe], error: ValidationError, where: str) -> str:
@@ -260,24 +208,13 @@ def _explain(cls: type[Recipe], error: ValidationError, where: str) -> str:
     keys = [str(part) for part in first["loc"] if part not in ("float", "ComponentSpec")]
     place = f"{'.'.join(keys)} in {where}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known_keys(cls, keys[:-1])
-        close = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"unknown key {keys[-1]!r}; {hint} ({place})"
+        return unknown_key(cls, keys, where)
     if first["type"] == "missing":
         return f"{keys[-1]} must be given ({place})"
     if first["type"] == "value_error":
         return f"{first['msg'].removeprefix('Value error, ')} ({place})"
     message = PLAIN_MESSAGES.get(first["type"], first["msg"].replace("Input should be", "must be", 1))
     return f"{message}, got {first['input']!r} ({place})"
-
-
-def _known_keys(owner: Any, keys: list[str]) -> list[str]:
-    for key in keys:
-        owner = next((each for each in _options(_field_types(owner).get(key)) if dataclasses.is_dataclass(each)), None)
-        if owner is None:
-            return []
-    return sorted(_field_types(owner))
 
 
 def _plain(value: Any) -> Any:

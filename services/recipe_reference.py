@@ -44,6 +44,7 @@ PLUGIN_FOLDERS = {
     "learner.token_plans": "learner/token_plans",
     "learner.regularisers": "learner/regularisers",
     "learner.optimizer.learning_rate": "shaping/schedules",
+    "run.admission": "rollout/admissions",
     "run.loggers": "services/loggers",
 }
 

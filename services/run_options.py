@@ -13,12 +13,14 @@ class RunOptions:
         changes: live changes to replay, one JSON object per line (RUN_DIR/changes.jsonl of another run); None for none.
         store: of the run's own control plane, a path or a database's URL; "" keeps it in the run's directory.
         control: address of a control plane that is there already; "" has the run bring its own.
+        layers: files that were merged into the recipe, as the user named them; the run's recipe says so.
     """
 
     keep_alive: bool = False
     changes: Path | None = None
     store: str = ""
     control: str = ""
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

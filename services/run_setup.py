@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from services.addresses import HOUSE_ADDRESS, LOCAL_ADDRESS
+from services.durable_files import replace_file
 from services.house_mode import check_house_mode
 from services.live.changes import read_changes
 from services.plan import RunPlan, make_plan
 from services.plugins import check_loggers
 from services.recipe import Recipe, load_recipe
+from services.recipe_yaml import layers_header, recipe_text
 from services.run_dir import RECIPE_FILE, create_run_dir, read_run_id
 from services.run_options import RunOptions
 from services.serve_http import bind_port
@@ -60,11 +62,15 @@ def prepare_run(
     _check_address(recipe, address, options)
     if options.changes is not None:
         read_changes(options.changes)
+    prompts = read_prompts(recipe)
+    run_dir = create_run_dir(recipe.name, base=runs, explicit=run_dir)
+    if options.layers:
+        replace_file(run_dir / RECIPE_FILE, recipe_text(recipe.as_dict(), layers_header(options.layers)).encode())
     return PreparedRun(
         recipe=recipe,
         plan=plan,
-        prompts=read_prompts(recipe),
-        run_dir=create_run_dir(recipe.name, base=runs, explicit=run_dir),
+        prompts=prompts,
+        run_dir=run_dir,
         run_id=f"run_{secrets.token_hex(6)}",
         address=address,
         options=options,

@@ -14,11 +14,13 @@ POLL_SECONDS = 1.0
 EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 130}
 
 
-def submit_recipe(recipe: Path, overrides: Sequence[str], address: str, runs: Path) -> int:
+def submit_recipe(
+    recipe: Path, overrides: Sequence[str], address: str, runs: Path, *, layers: Sequence[Path] = ()
+) -> int:
     """Submit the current directory and the recipe in it, print the job's log, and wait.
 
     Args:
-        recipe: inside the current directory, which becomes the job's working directory.
+        recipe, layers: inside the current directory, which becomes the job's working directory.
         address: of the cluster's dashboard.
         runs: absolute folder on the head node in which the run gets its directory; the job's own working directory is
             thrown away by Ray.
@@ -28,14 +30,9 @@ def submit_recipe(recipe: Path, overrides: Sequence[str], address: str, runs: Pa
         UserError: no cluster answers, or the recipe is elsewhere.
     """
     root = Path.cwd()
-    try:
-        inside = recipe.resolve().relative_to(root)
-    except ValueError as error:
-        raise UserError(
-            f"a recipe must be inside the directory that is sent to the cluster, got {recipe} outside {root}; "
-            "change directory or copy it (RECIPE)"
-        ) from error
-    words = ["lessrl", "train", str(inside), *(word for each in overrides for word in ("--set", each))]
+    words = ["lessrl", "train", _inside(recipe, root, "recipe (RECIPE)")]
+    words += [word for each in layers for word in ("--with", _inside(each, root, "layer (--with)"))]
+    words += [word for each in overrides for word in ("--set", each)]
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(
@@ -54,6 +51,18 @@ def submit_recipe(recipe: Path, overrides: Sequence[str], address: str, runs: Pa
     sys.stdout.write(f"job {job}: {shlex.join(words)}\n")
     asyncio.run(_follow(client, job))
     return EXIT_CODES[client.get_job_status(job)]
+
+
+def _inside(path: Path, root: Path, named: str) -> str:
+    """The path from the root on."""
+    try:
+        return str(path.resolve().relative_to(root))
+    except ValueError as error:
+        word, place = named.split()
+        raise UserError(
+            f"a {word} must be inside the directory that is sent to the cluster, got {path} outside {root}; "
+            f"change directory or copy it {place}"
+        ) from error
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> None:

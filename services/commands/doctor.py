@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.commands.options import AsJson, Runs, Url
+from services.commands.options import AsJson, Layers, Runs, Url
 from shaping.components import import_module_of
 
 
@@ -19,6 +19,7 @@ def doctor(
     model: Annotated[
         str, typer.Option(help="A recipe, a model's folder or a Hugging Face name, to be looked at.")
     ] = "",
+    layers: Layers = [],  # noqa: B006
     self_test: Annotated[
         bool, typer.Option("--self-test/--no-self-test", help="Run one step of a tiny run, about 10 s.")
     ] = True,
@@ -31,6 +32,13 @@ def doctor(
     # The database's library is for this command alone.
     doctor = import_module_of("services.doctor", "report")
     wanted = doctor.Wanted(
-        runs=runs, store=store, address=address, url=url, model=model, has_self_test=self_test, is_full=full
+        runs=runs,
+        store=store,
+        address=address,
+        url=url,
+        model=model,
+        has_self_test=self_test,
+        is_full=full,
+        layers=tuple(layers),
     )
     raise typer.Exit(doctor.report(wanted, as_json=as_json))

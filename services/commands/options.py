@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from services.recipe import read_yaml
+from services.recipe_yaml import read_yaml
 from shaping.errors import RecipeError, UserError
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file; see deploy/recipes.")]
@@ -19,6 +19,14 @@ Address = Annotated[
     ),
 ]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a key: --set run.steps=10. May be repeated.")]
+Layers = Annotated[
+    list[Path],
+    typer.Option(
+        "--with",
+        metavar="FILE",
+        help="Merge a file into the recipe, before --set: --with methods/less.yaml. May be repeated.",
+    ),
+]
 Run = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A run's id, name or directory; may be left out where one run is active."),

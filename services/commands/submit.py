@@ -13,12 +13,14 @@ import typer
 from services.client.errors import EXIT_USAGE, CommandFailed
 from services.client.http import JsonObject
 from services.commands.look import await_state, exit_code_of
-from services.commands.options import Overrides, RecipePath, parse_labels, parse_overrides
+from services.commands.options import Layers, Overrides, RecipePath, parse_labels, parse_overrides
 from services.commands.reach import ReachedRun, reach_plane
 from services.commands.screen import print_json, remark, safe
 from services.plain_data import plain_data
 from services.plan import make_plan
-from services.recipe import load_recipe, read_yaml
+from services.recipe import load_recipe, read_layered
+from services.recipe_layers import find_layer
+from services.recipe_yaml import layers_header, read_yaml, recipe_text
 from shaping.components import import_module_of
 from shaping.errors import UserError
 
@@ -37,6 +39,7 @@ class SubmitRequest:
     """
 
     recipe: Path
+    layers: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     name: str = ""
     labels: Mapping[str, str]
@@ -48,6 +51,7 @@ class SubmitRequest:
 
 def submit(
     recipe: RecipePath,
+    layers: Layers = [],  # noqa: B006
     overrides: Overrides = [],  # noqa: B006
     url: Annotated[
         str, typer.Option(help="Address of the control plane; default LESSRL_URL.", rich_help_panel=API_PANEL)
@@ -85,6 +89,7 @@ def submit(
     if url or os.environ.get("LESSRL_URL"):
         request = SubmitRequest(
             recipe=recipe,
+            layers=tuple(layers),
             overrides=tuple(overrides),
             name=name,
             labels=parse_labels(label),
@@ -96,9 +101,10 @@ def submit(
         raise typer.Exit(submit_over_api(request, url, wait=wait, as_json=as_json))
     if name or label or notes or start_paused or dry_run or idempotency_key or as_json or not wait:
         raise UserError(f"options {API_PANEL.lower()} need a control plane: give --url, or set LESSRL_URL")
-    make_plan(load_recipe(recipe, parse_overrides(overrides)))
+    make_plan(load_recipe(recipe, parse_overrides(overrides), layers=layers))
     submission = import_module_of("services", "submission")
-    raise typer.Exit(submission.submit_recipe(recipe, overrides, address, runs.resolve()))
+    files = [find_layer(each, recipe) for each in layers]
+    raise typer.Exit(submission.submit_recipe(recipe, overrides, address, runs.resolve(), layers=files))
 
 
 def submit_over_api(request: SubmitRequest, url: str, *, wait: bool, as_json: bool) -> int:
@@ -130,8 +136,8 @@ def submit_over_api(request: SubmitRequest, url: str, *, wait: bool, as_json: bo
 
 def _body(request: SubmitRequest) -> JsonObject:
     body: JsonObject = {
-        "config_text": _text(request.recipe),
-        "set": [*request.overrides, *_absolute_paths(request.recipe, request.overrides)],
+        "config_text": _text(request),
+        "set": [*request.overrides, *_absolute_paths(request)],
         "labels": dict(request.labels),
         "notes": request.notes,
         "start_paused": request.start_paused,
@@ -140,20 +146,25 @@ def _body(request: SubmitRequest) -> JsonObject:
     return body | ({"name": request.name} if request.name else {})
 
 
-def _text(recipe: Path) -> str:
-    """The text as it was written, comments and all. A file that is none is `load_recipe`'s to refuse."""
-    return recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
+def _text(request: SubmitRequest) -> str:
+    """The text as it was written, comments and all; with layers, what came of them. A missing file is refused later."""
+    if request.layers:
+        given = parse_overrides(request.overrides)
+        return recipe_text(
+            read_layered(request.recipe, request.layers, decided=tuple(given)), layers_header(request.layers)
+        )
+    return request.recipe.read_text(encoding="utf-8") if request.recipe.is_file() else ""
 
 
-def _absolute_paths(path: Path, overrides: tuple[str, ...]) -> list[str]:
+def _absolute_paths(request: SubmitRequest) -> list[str]:
     """Overrides for what a recipe names relative to its own folder, which the control plane does not have.
 
     Raises:
         RecipeError: a recipe that cannot work.
     """
-    given = parse_overrides(overrides)
-    loaded = plain_data(load_recipe(path, given).as_dict())
-    written = read_yaml(_text(path))
+    given = parse_overrides(request.overrides)
+    loaded = plain_data(load_recipe(request.recipe, given, layers=request.layers).as_dict())
+    written = read_yaml(_text(request))
     found = []
     for key in _PATHS:
         resolved, said = _at(loaded, key), given.get(key, _at(written, key))

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from services.addresses import LOCAL_ADDRESS
-from services.commands.options import Address, AsJson, Overrides, RecipePath, Runs, parse_overrides
+from services.commands.options import Address, AsJson, Layers, Overrides, RecipePath, Runs, parse_overrides
 from services.commands.reach import directory_of, is_going_on
 from services.commands.steer import resume_over_api
 from services.hosting.supervisor import supervised
@@ -48,11 +48,14 @@ def train(
     store: Store = "",
     control: Control = "",
     keep_alive: KeepAlive = False,
-    overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
+    layers: Layers = [],  # noqa: B006  typer reads the default and never changes it
+    overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Run a recipe to its end; a run that dies goes on from its last checkpoint."""
-    loaded = load_recipe(recipe, parse_overrides(overrides))
-    options = RunOptions(keep_alive=keep_alive, changes=changes, store=store, control=control)
+    loaded = load_recipe(recipe, parse_overrides(overrides), layers=layers)
+    options = RunOptions(
+        keep_alive=keep_alive, changes=changes, store=store, control=control, layers=tuple(map(str, layers))
+    )
     setup = import_module_of("services", "run_setup")
     prepared = setup.prepare_run(loaded, run_dir=run_dir, runs=runs, address=address, options=options)
     raise typer.Exit(supervised(prepared))
@@ -111,10 +114,11 @@ def plan(
         Path | None, typer.Option(help="A file that describes nodes (docs/cluster.md): which actor goes where.")
     ] = None,
     as_json: AsJson = False,
+    layers: Layers = [],  # noqa: B006
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Say what a recipe means and whether it fits a cluster, or why it cannot work. Starts nothing."""
-    loaded = load_recipe(recipe, parse_overrides(overrides))
+    loaded = load_recipe(recipe, parse_overrides(overrides), layers=layers)
     plan = make_plan(loaded)
     placement = place(loaded, plan, read_cluster(cluster)) if cluster else None
     if as_json:
@@ -140,10 +144,11 @@ def simulate(
     sync_seconds: Annotated[float, typer.Option(help="Of a weight sync.")] = 5.0,
     keep_share: Annotated[float, typer.Option(help="Groups that are kept.")] = 1.0,
     as_json: AsJson = False,
+    layers: Layers = [],  # noqa: B006
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Say how a recipe would run on more workers: its orchestrator over roles that only wait, on a virtual clock."""
-    loaded = load_recipe(recipe, parse_overrides(overrides))
+    loaded = load_recipe(recipe, parse_overrides(overrides), layers=layers)
     command = import_module_of("services.simulation", "command")
     request = command.SimulateRequest(
         workers=command.parse_workers(workers),

@@ -20,6 +20,7 @@ from services.durable_files import replace_file
 from services.plain_data import plain_data
 from services.plan import make_plan
 from services.recipe import Recipe, read_recipe
+from services.recipe_yaml import header_of, recipe_text
 from services.reports import Intent, IntentKind, RunDescription
 from services.run_dir import RECIPE_FILE, RUN_ID_FILE, create_run_dir
 from shaping.errors import UserError
@@ -101,8 +102,8 @@ def claim_directory(checked: CheckedRecipe, runs_dir: Path) -> RunDescription | 
     try:
         run_dir = create_run_dir(checked.recipe.name, base=runs_dir)
         # Resolved: the paths in the text are relative to where it was submitted.
-        recipe = yaml.safe_dump(checked.recipe.as_dict(), sort_keys=False, allow_unicode=True)
-        replace_file(run_dir / RECIPE_FILE, recipe.encode())
+        text = recipe_text(checked.recipe.as_dict(), header_of(checked.text))
+        replace_file(run_dir / RECIPE_FILE, text.encode())
         replace_file(run_dir / RUN_ID_FILE, f"{run_id}\n".encode())
     except UserError as error:
         return _invalid("#/name", str(error))

@@ -1,7 +1,7 @@
 """Whether a model, or a recipe with all that it names, can be used here. Reads headers, and no weights."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rollout.model_tensors import model_shapes
@@ -16,17 +16,21 @@ NEEDED = ("config.json", "tokenizer.json")
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
-def examine_model(named: str) -> Iterator[Finding]:
-    """Look at what `--model` names: a recipe's file, a model's folder, or a Hugging Face name."""
+def examine_model(named: str, *, layers: Sequence[Path] = ()) -> Iterator[Finding]:
+    """Look at what `--model` names: a recipe's file, a model's folder, or a Hugging Face name.
+
+    Args:
+        layers: files that are merged into a recipe.
+    """
     if Path(named).suffix in RECIPE_SUFFIXES:
-        yield from _recipe(Path(named))
+        yield from _recipe(Path(named), layers)
     else:
         yield _model(named)
 
 
-def _recipe(path: Path) -> Iterator[Finding]:
+def _recipe(path: Path, layers: Sequence[Path]) -> Iterator[Finding]:
     try:
-        recipe = load_recipe(path)
+        recipe = load_recipe(path, layers=layers)
         check_loggers(recipe)
         plan = make_plan(recipe, with_torch=False)
     except (RecipeError, DataError) as error:

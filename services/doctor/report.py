@@ -77,6 +77,7 @@ class Wanted:
         address: of a Ray cluster; "" for none.
         url: of the control plane; "" for the one that every command takes.
         model: a recipe's file, a model's folder, or a Hugging Face name; "" for none.
+        layers: files that are merged into that recipe.
         has_self_test: run a tiny run; `is_full`: with vLLM, DeepSpeed and Ray.
     """
 
@@ -87,6 +88,7 @@ class Wanted:
     model: str
     has_self_test: bool
     is_full: bool
+    layers: tuple[Path, ...] = ()
 
 
 def report(wanted: Wanted, *, as_json: bool) -> int:
@@ -140,7 +142,7 @@ def _examine(wanted: Wanted) -> Iterator[Finding]:
     yield _ray(wanted.address)
     yield from _control_plane(wanted.url)
     if wanted.model:
-        yield from examine_model(wanted.model)
+        yield from examine_model(wanted.model, layers=wanted.layers)
     if wanted.has_self_test:
         device = "cuda" if num_gpus and torch and not torch.endswith(CPU_BUILD) else "cpu"
         yield from examine_parts(full=wanted.is_full, has_torch=torch is not None, device=device)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.placement.packing import Node
-from services.recipe import read_yaml
+from services.recipe_yaml import read_yaml
 from shaping.errors import UserError
 
 GIB = 2**30

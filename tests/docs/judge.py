@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from services.plugins import load_plugins
-from services.recipe import load_recipe, read_yaml
+from services.recipe import load_recipe
+from services.recipe_yaml import read_yaml
 from shaping.errors import UserError
 from tests.docs.known import (
     QUICKSTART,

@@ -14,7 +14,11 @@ import yaml
 from tests.docs.pages import ROOT, Page
 
 PAGE = Page(path=ROOT / "docs" / "extending.md", text=(ROOT / "docs" / "extending.md").read_text())
-FOLDERS = ("services", "rollout", "learner", "shaping", "tests/contracts", "tests/support", "deploy/quickstart")
+FOLDERS = (
+    *("services", "rollout", "learner", "shaping", "deploy/quickstart", "deploy/recipes"),
+    *("tests/contracts", "tests/support", "tests/deploy"),
+)
+PRESET = "deploy/recipes/methods/brevity.yaml"
 REST: dict[str, object] = {
     "name": "small",
     "model": {"path": "deploy/quickstart/policy"},
@@ -35,20 +39,19 @@ REST: dict[str, object] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the files of the page, and a recipe out of its fragment."""
+    """A copy of the project with the files of the page, and a recipe to put its preset on."""
     copy = tmp_path_factory.mktemp("project")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    files = [block for block in PAGE.blocks() if re.match(r"# (shaping|tests)/", block.text)]
-    assert len(files) == 2
+    files = [block for block in PAGE.blocks() if re.match(r"# (shaping|tests|deploy)/", block.text)]
+    assert len(files) == 3
     for block in files:
         head, _, text = block.text.partition("\n")
         path = copy / head.removeprefix("# ")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (fragment,) = (block.text for block in PAGE.blocks() if block.language == "yaml" and "brevity" in block.text)
-    (copy / "recipe.yml").write_text(yaml.safe_dump(REST | yaml.safe_load(fragment)))
+    (copy / "recipe.yml").write_text(yaml.safe_dump(REST))
     return copy
 
 
@@ -68,16 +71,35 @@ def test_the_contract_tests_find_the_example_and_its_own_test_holds(project: Pat
 
 
 def test_a_recipe_may_name_the_example_and_no_option_that_it_has_not(project: Path) -> None:
-    assert run_in(project, "services.cli", "plan", "recipe.yml").returncode == 0
+    assert run_in(project, "services.cli", "plan", "recipe.yml", "--with", PRESET).returncode == 0
     wrong = run_in(
         project, "services.cli", "plan", "recipe.yml", "--set", "shaping.rewards=[{kind: brevity, target: 1}]"
     )
     assert (wrong.returncode, "did you mean 'target_tokens'?" in wrong.stderr) == (2, True)
 
 
+def test_its_preset_and_its_page_follow_without_another_file(project: Path) -> None:
+    words = (
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "brevity and not qwen",
+        "tests/deploy/test_method_presets.py",
+    )
+    done = run_in(project, *words)
+    assert done.returncode == 0, done.stdout
+    # What it says, the quickstart, what it leaves alone, and itself beside each of at least 20 others.
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 3 + 20
+    page = run_in(project, "services.method_reference").stdout
+    assert f"| [brevity](../{PRESET}) | Brevity: pays responses that are short. |" in page
+    assert "### rewards: brevity" in page and "- presets: brevity" in page
+
+
 @pytest.mark.slow
 def test_a_step_is_trained_with_the_example_and_reports_it(project: Path) -> None:
-    done = run_in(project, "services.cli", "train", "recipe.yml", "--address", "house")
+    done = run_in(project, "services.cli", "train", "recipe.yml", "--with", PRESET, "--address", "house")
     assert done.returncode == 0, done.stderr
     lines = map(json.loads, (project / "runs" / "small" / "metrics.jsonl").read_text().splitlines())
     (step,) = (line for line in lines if line["kind"] == "step")

@@ -8,7 +8,8 @@ import pytest
 from recipe_builders import make_recipe
 
 from rollout.buffer import GroupBuffer
-from services.plan import RunPlan, buffer_config, make_plan
+from services.buffer_plan import buffer_config
+from services.plan import RunPlan, make_plan
 from services.plan_text import plan_text
 from services.recipe import load_recipe
 from shaping.components import ComponentSpec, load
@@ -79,8 +80,22 @@ def test_one_mini_batch_is_the_whole_step_when_none_is_asked_for() -> None:
 
 
 def test_back_pressure_lowers_the_number_of_groups_in_the_system() -> None:
-    plan = plan_of({"run.max_staleness": 2, "run.max_buffered_groups": 5})
+    plan = plan_of({"run.max_staleness": 2, "run.admission": {"kind": "exact", "max_buffered_groups": 5}})
     assert plan.max_groups_in_system == 5
+
+
+def test_a_plan_says_the_bound_of_staleness_that_follows_from_admission() -> None:
+    exact, late = plan_of(), plan_of({"run.max_staleness": 1})
+    assert (exact.max_age_versions, late.max_age_versions) == (0, 1)
+    assert "at most 0 versions: synchronous, the exact mode" in plan_text(exact)
+    # Four groups a step and a factor of 1.5: two may be left over, ceil(2 / 4) versions old.
+    carried = plan_of({"run.admission": "rsr"})
+    assert (carried.max_age_versions, carried.max_groups_in_system) == (1, 6)
+    words = " ".join(plan_text(carried).split())
+    assert "at most 1 versions: groups that rsr leaves over open the next step; none is sampled while" in words
+    # A factor of 3: eight are left over, two steps' worth, beside the one that max_staleness allows.
+    most = plan_of({"run.admission": {"kind": "rsr", "over_sampling": 3, "max_age": 2}, "run.max_staleness": 1})
+    assert (most.max_age_versions, most.max_groups_in_system) == (3, 16)
 
 
 def test_resources_are_those_of_all_actors() -> None:
@@ -168,7 +183,9 @@ def test_every_warning_is_in_the_text_in_lines_of_120_characters() -> None:
 
 @pytest.mark.parametrize(("staleness", "room"), [(0, 0), (0, 4), (2, 0), (2, 4), (3, 7)])
 def test_planned_buffer_takes_every_step_even_if_every_group_is_dropped(staleness: int, room: int) -> None:
-    recipe = make_recipe({"run.max_staleness": staleness, "run.max_buffered_groups": room})
+    recipe = make_recipe(
+        {"run.max_staleness": staleness, "run.admission": {"kind": "exact", "max_buffered_groups": room}}
+    )
     buffer: GroupBuffer[None] = GroupBuffer(buffer_config(recipe))
     while buffer.version < recipe.run.steps:
         while buffer.can_admit():
@@ -188,9 +205,9 @@ def test_mini_batches_that_do_not_divide_a_step_are_refused_with_one_that_does()
 
 
 def test_buffer_too_small_for_a_step_is_refused() -> None:
-    message = refusal({"run.max_buffered_groups": 3})
+    message = refusal({"run.admission": {"kind": "exact", "max_buffered_groups": 3}})
     assert "a step needs 4 groups, but only 3 may wait: the run could never take a step" in message
-    assert "(run.max_buffered_groups)" in message
+    assert "(run.admission.max_buffered_groups)" in message
 
 
 @pytest.mark.parametrize(
@@ -319,6 +336,8 @@ def test_temperature_that_changes_needs_a_synchronous_run() -> None:
     schedule = {"kind": "linear", "start": 1.0, "stop": 0.5, "steps": 2}
     message = refusal({"rollout.sampling.temperature": schedule, "run.max_staleness": 1})
     assert "a temperature that changes needs run.max_staleness 0, got 1" in message
+    message = refusal({"rollout.sampling.temperature": schedule, "run.admission": "rsr"})
+    assert "and run.admission without surplus, got rsr" in message
     constant = {"kind": "constant", "value": 0.7}
     assert plan_of({"rollout.sampling.temperature": constant, "run.max_staleness": 1}).max_staleness == 1
 

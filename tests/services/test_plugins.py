@@ -47,6 +47,7 @@ def test_every_plugin_of_a_recipe_is_found_by_its_key() -> None:
         "rollout.prompt_template": ("rollout.templates", "chat"),
         "rollout.plan": ("rollout.plans", make_recipe().rollout.plan.kind),
         "rollout.selector": ("rollout.selectors", make_recipe().rollout.selector.kind),
+        "run.admission": ("rollout.admissions", "exact"),
         "rollout.memory": ("shaping.memories", make_recipe().rollout.memory.kind),
         "learner.optimizer.learning_rate": ("shaping.schedules", "constant"),
         "learner.loss": ("learner.losses", "ppo_clip"),

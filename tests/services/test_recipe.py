@@ -9,7 +9,8 @@ import pytest
 import yaml
 from recipe_builders import NOWHERE, make_raw, make_recipe, write_recipe
 
-from services.recipe import Recipe, load_recipe, read_yaml
+from services.recipe import Recipe, load_recipe
+from services.recipe_yaml import read_yaml
 from shaping.components import ComponentSpec
 from shaping.config import RewardConfig
 from shaping.errors import RecipeError
@@ -221,7 +222,6 @@ def test_component_without_a_kind_is_refused_where_it_stands(key: str, value: ob
     [
         ("run.steps", 0, "steps must be >= 1, got 0 (run in"),
         ("run.max_staleness", -1, "max_staleness must be >= 0, got -1 (run in"),
-        ("run.max_buffered_groups", -1, "max_buffered_groups must be >= 0, got -1 (run in"),
         ("run.max_attempts_per_step", 0.5, "max_attempts_per_step must be >= 1, got 0.5 (run in"),
         ("run.group_attempts", 0, "group_attempts must be >= 1, got 0 (run in"),
         ("run.deadlines.group_seconds", 0, "group_seconds must be > 0, got 0.0 (run.deadlines in"),

@@ -31,7 +31,7 @@ from services.control.plane import CreateRequest, DryRun, ResumeFrom
 from services.control.records import Caller
 from services.control.run import RunControl
 from services.plain_data import plain_data
-from services.recipe import read_yaml
+from services.recipe_yaml import read_yaml
 from services.reports import RunState
 
 _EPOCH = datetime.fromtimestamp(0, UTC)

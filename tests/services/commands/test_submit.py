@@ -142,3 +142,22 @@ def test_dry_run_says_the_plan_and_starts_nothing(tmp_path: Path, capsys: pytest
         assert submit(recipe, "--url", served.url, "--dry-run") == 0
         assert "groups per step" in capsys.readouterr().out
         assert served.plane.runs() == ()
+
+
+def test_layers_are_merged_before_a_recipe_is_sent(recorder: Recorder, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, {"model.path": "./policy", "data.train": {"kind": "jsonl", "path": "rows.jsonl"}})
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "layers" / "one.yaml").write_text("data: {train: {path: own.jsonl}}\nshaping: {shapers: []}\n")
+    assert submit(recipe, "--with", "layers/one.yaml", "--url", recorder.url, "--no-wait") == 0
+    text = recorder.sent[0][1]["config_text"]
+    assert text.startswith("# layers: layers/one.yaml\n")
+    written = yaml.safe_load(text)
+    assert written["shaping"]["shapers"] == []
+    # What the layer names is beside the layer, what the recipe names beside the recipe.
+    assert written["data"]["train"] == {"kind": "jsonl", "path": str(tmp_path / "layers" / "own.jsonl")}
+    assert recorder.sent[0][1]["set"] == [f'model.path="{tmp_path}/policy"']
+
+
+def test_layer_that_cannot_be_merged_is_not_sent(recorder: Recorder, tmp_path: Path) -> None:
+    assert submit(write_recipe(tmp_path), "--with", "none.yaml", "--url", recorder.url) == 2
+    assert recorder.sent == []
