@@ -43,9 +43,12 @@ _OPTIMIZATION = Section(
         ),
         lines(
             "Token entropy in the learner",
-            "Mean over trained tokens. Good: as in the sampler, see the overview; falling slowly.",
+            "Mean over trained tokens; before an update where a regulariser needs it (learner.regularisers: ter). "
+            "Good: as in the sampler, see the overview; falling slowly, or at the regulariser's target.",
             Unit.NATS,
             per_run(level("less_learner_entropy_nats")),
+            per_run(level("less_learner_update_entropy_nats"), "before"),
+            colours={"before": GREY},
             minimum=0,
         ),
         rare(

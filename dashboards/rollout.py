@@ -1,6 +1,7 @@
 """lessrl-rollout: sampling, its workers and queues, and what the verifiers said."""
 
 from dashboards.frame import dashboard
+from dashboards.hints import ADMISSION, HINTS
 from dashboards.model import Dashboard, Section, Unit, good_below
 from dashboards.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERDICTS, VERMILION
 from dashboards.panels import density, lines, mean_and_tail, mixture, per_run, per_run_and, rare, share_lines, tail_by
@@ -276,6 +277,6 @@ def rollout() -> Dashboard:
     return dashboard(
         "rollout",
         "Rollout",
-        "Sampling, its workers and queues, responses, rewards and verdicts.",
-        *(_THROUGHPUT, _GROUPS, _RESPONSES, _REWARDS, _STALENESS),
+        "Sampling, its workers and queues, responses, rewards, verdicts and hints.",
+        *(_THROUGHPUT, _GROUPS, _RESPONSES, _REWARDS, HINTS, _STALENESS, ADMISSION),
     )

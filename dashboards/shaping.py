@@ -51,6 +51,16 @@ _GROUPS = Section(
             Unit.NATS,
             "less_shaping_token_entropy_nats",
         ),
+        lines(
+            "Responses that were cut",
+            "By the transform dot, which shortens the longest responses of groups that are solved / responses that it "
+            "saw. Good: below 0.1; it cuts the tail of lengths, not their middle. Absent without dot.",
+            Unit.RATIO,
+            per_run(level("less_dot_cut_responses_ratio")),
+            limits=good_below(0.1),
+            minimum=0,
+            width=24,
+        ),
     ),
 )
 _CUT = Section(

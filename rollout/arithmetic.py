@@ -17,10 +17,13 @@ MAX_VALUE = 49
 """Largest number that occurs in a problem or solution; the smallest is 0."""
 
 LEVELS = (1, 2, 3, 4)
-"""Difficulty levels: the number of operations, which is also the number of steps before the one with the box."""
+"""Difficulty levels of the task: the number of operations, also the number of steps before the one with the box."""
 
-LEVEL_WEIGHTS = (2, 8, 6, 1)
-"""How often each level is drawn, in the order of LEVELS."""
+HARD_LEVELS = (5, 6, 7)
+"""Levels that are drawn only where they are asked for: too hard for the quickstart policy without hints."""
+
+LEVEL_WEIGHTS = {1: 2, 2: 8, 3: 6, 4: 1, 5: 1, 6: 1, 7: 1}
+"""How often each level is drawn, of those that are allowed."""
 
 _HELD_OUT_ONE_IN = 5
 _PARENTHESES_RATE = 0.5
@@ -69,17 +72,17 @@ def make_problem(
         split: part to draw from. An expression's hash decides its part, so no wording of a held-out expression is ever
             a train problem, under any seed.
         seed: selects the list.
-        levels: allowed difficulties, a non-empty subset of LEVELS.
+        levels: allowed difficulties, a non-empty subset of LEVELS and HARD_LEVELS.
     Returns:
         The problem; equal arguments give equal problems on every machine.
     Raises:
-        ValueError: index < 0, or levels empty or not within LEVELS.
+        ValueError: index < 0, or levels empty, or not levels.
     """
     if index < 0:
         raise ValueError(f"index must be >= 0, got {index}")
-    if not levels or not set(levels) <= set(LEVELS):
-        raise ValueError(f"levels must be a non-empty subset of {LEVELS}, got {levels}")
-    weights = [LEVEL_WEIGHTS[LEVELS.index(level)] for level in levels]
+    if not levels or not set(levels) <= LEVEL_WEIGHTS.keys():
+        raise ValueError(f"levels must be a non-empty subset of {(*LEVEL_WEIGHTS,)}, got {levels}")
+    weights = [LEVEL_WEIGHTS[level] for level in levels]
     # A string seed is hashed with SHA-512 by the standard library: the same on all platforms, and neighbours differ.
     rng = random.Random(f"arithmetic/{seed}/{split}/{index}")
     level = rng.choices(levels, weights)[0]

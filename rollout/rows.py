@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rollout.reference_answers import BOX, answer_text
+from rollout.reference_answers import answer_text
 from rollout.row_fields import (
     FieldChoice,
     Row,
@@ -19,7 +19,9 @@ from rollout.row_fields import (
     lookup,
 )
 from rollout.row_filters import RowFilters
+from rollout.solution_steps import why_unusable
 from rollout.sources.base import RowFault, RowUnwanted, SkippedRow
+from rollout.worked_steps import AnswerForm, StepsSplit, read_steps
 from shaping.errors import DataError
 from shaping.records import Message, Prompt
 
@@ -36,7 +38,11 @@ class RowOptions(RowFilters):
     Args:
         prompt_field: holds the problem as text, or as a list of chat turns; "" finds a field of a known name.
         answer_field: holds the reference answer; "" finds a field of a known name.
-        steps_field: holds the ordered solution steps, a list of texts or a text with one step a line; "" for none.
+        steps_field: holds the ordered solution steps, a list of texts or a text (GSM8K: its `answer`); "" for none.
+        steps_split: where the steps of a text end: "lines", or "paragraphs" at blank lines.
+        steps_answer: how the last step says an answer that stands behind `####`: "box", or "hashes".
+        on_bad_steps: "bad_row" counts a row without steps that hints can be made of as a bad one, "no_steps" keeps it
+            without steps, and the rollout plan says what it does then.
         id_field: holds an id unique in the data set; "" numbers the rows, and still refuses two rows with one `id`, if
             they have such a field; null numbers them whatever they hold.
         system_prompt: opens every prompt, in place of a system turn of the row's own; "" leaves the row as it is.
@@ -48,6 +54,9 @@ class RowOptions(RowFilters):
     prompt_field: str = ""
     answer_field: str = ""
     steps_field: str = ""
+    steps_split: StepsSplit = StepsSplit.LINES
+    steps_answer: AnswerForm = AnswerForm.BOX
+    on_bad_steps: Literal["bad_row", "no_steps"] = "bad_row"
     id_field: str | None = ""
     system_prompt: str = ""
     prompt_suffix: str = ""
@@ -116,8 +125,8 @@ def load_prompts(table: Table, options: RowOptions) -> LoadedPrompts:
 
     Raises:
         DataError: an empty table; a field that cannot be found; under "refuse" the first row that could not be read,
-            has no prompt, answer, level or steps, is too large, holds the boxed answer before its last step, or repeats
-            an id; a table without any row that is left.
+            has no prompt, answer, level or usable steps, is too large, or repeats an id; a table without any row that
+            is left.
     """
     fields = choose_fields(table, options)
     prompts: list[Prompt] = []
@@ -157,8 +166,7 @@ def _make_prompt(row: Row, fields: ChosenFields, options: RowOptions, *, table: 
     if not answer:
         raise RowFault("a row must have an answer", f"field {fields.answer.name!r} holds none")
     messages = _messages(lookup(row.fields, fields.prompt.name), fields.prompt.name, options)
-    steps_name = fields.steps.name
-    steps = _solution_steps(lookup(row.fields, steps_name), steps_name) if steps_name else ()
+    steps = _solution_steps(row, fields.steps.name, answer, options) if fields.steps.name else ()
     prompt_id = _prompt_id(row, options.id_field, table)
     _check_texts("".join((prompt_id, answer, *(each.content for each in messages), *steps)))
     options.check_length(messages)
@@ -229,15 +237,18 @@ def _with_suffix(problem: str, suffix: str) -> str:
     return f"{problem}{space}{suffix}"
 
 
-def _solution_steps(value: object, name: str) -> tuple[str, ...]:
-    """The steps of a row; the answer's box may stand in the last one only, since the others can become a hint."""
-    if isinstance(value, str):
-        value = value.splitlines()
-    if not isinstance(value, list) or not all(isinstance(step, str) for step in value):
-        raise RowFault("solution steps must be a text or a list of texts", f"field {name!r} holds {value!r:.60}")
-    steps = tuple(step for step in value if step.strip())
-    if not steps:
-        raise RowFault("a row must have solution steps", f"field {name!r} holds none")
-    if any(BOX in step for step in steps[:-1]):
-        raise RowFault(f"only the last solution step may hold {BOX}}}", f"field {name!r} holds it earlier")
+def _solution_steps(row: Row, name: str, answer: str, options: RowOptions) -> tuple[str, ...]:
+    """The steps of a row where hints can be made of them."""
+    try:
+        found = lookup(row.fields, name)
+        steps = read_steps(found, name, split=options.steps_split, answer_form=options.steps_answer)
+        if not steps:
+            raise RowFault("a row must have solution steps", f"field {name!r} holds none")
+        if reason := why_unusable(steps, answer):
+            rule, _, found_instead = reason.partition(", ")
+            raise RowFault(rule, found_instead)
+    except RowFault:
+        if options.on_bad_steps == "no_steps":
+            return ()
+        raise
     return steps

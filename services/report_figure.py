@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from services.figure_curves import Floats, draw_line, finish, smoothed, window_of, write_key, write_title
 from services.figure_style import (
     BLUE,
     DPI,
@@ -32,7 +33,6 @@ from services.metrics.families import PHASES
 from shaping.support import SegmentClass
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1600, 1000
-SMOOTHING_SHARE = 0.1
 MIN_AREA_STEPS = 8
 MAX_CAUSE_CHARACTERS = 180
 
@@ -61,8 +61,6 @@ _PHASE_STYLES = {
     "checkpoint": ("checkpoint", GREEN),
     "other": ("other", GREY),
 }
-
-Floats = NDArray[np.float64]
 
 
 def write_report(path: Path, history: RunHistory, *, seconds_to_first_step: float | None = None) -> None:
@@ -94,8 +92,8 @@ def draw_report(history: RunHistory, *, seconds_to_first_step: float | None = No
     for draw, (left, bottom) in zip(panels, places, strict=True):
         axes = figure.add_axes((left, bottom, PANEL_WIDTH, PANEL_HEIGHT))
         was_measured = draw(axes, history)
-        _finish(axes, history, was_measured)
-    window = _window(len(history.steps))
+        finish(axes, history, was_measured)
+    window = window_of(len(history.steps))
     if window > 1:
         note = f"Strong lines are means over {window} steps, faint lines every step."
         figure.text(LEFT, 0.008, note, fontsize=8.5, color=SOFT_INK)
@@ -138,51 +136,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
-def _finish(axes: Axes, history: RunHistory, was_measured: bool) -> None:
-    """What all panels share: frame, grid, whole steps on the x axis, a key between title and curves."""
-    axes.set_xlabel("learner step", fontsize=9, color=SOFT_INK)
-    axes.yaxis.label.set(fontsize=9, color=SOFT_INK)
-    frame(axes, "left", "bottom")
-    axes.grid(axis="y", color="#EEEEEE", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlim(0, max([1, *(step.step for step in history.steps)]))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if not was_measured:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "not measured in this run", transform=axes.transAxes, ha="center", color=GREY, fontsize=10)
-
-
-def _title(axes: Axes, text: str, y_label: str) -> None:
-    axes.set_title(text, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=35)
-    axes.set_ylabel(y_label)
-
-
-def _key(axes: Axes, *others: Axes) -> None:
-    """The legend, in one or two rows above the curves so that it never hides one."""
-    handles = [handle for each in (axes, *others) for handle in each.get_legend_handles_labels()[0]]
-    if not handles:
-        return
-    axes.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(-0.02, 1.125),
-        ncols=3 if len(handles) in (3, 5, 6) else 2,
-        fontsize=8.5,
-        labelcolor=SOFT_INK,
-        frameon=False,
-        handlelength=1.3,
-        handletextpad=0.5,
-        columnspacing=1.1,
-        labelspacing=0.25,
-        borderaxespad=0.2,
-    )
-
-
 def _accuracy(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Accuracy", "correct responses")
+    write_title(axes, "Accuracy", "correct responses")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    drawn = _line(axes, history, "reward_correct_share", "training rollouts", SKY)
+    drawn = draw_line(axes, history, "reward_correct_share", "training rollouts", SKY)
     steps = [report.step for report in history.evaluations]
     if steps:
         values = [report.accuracy for report in history.evaluations]
@@ -200,47 +158,47 @@ def _accuracy(axes: Axes, history: RunHistory) -> bool:
                 fontweight="bold",
                 color=BLUE,
             )
-    _key(axes)
+    write_key(axes)
     return drawn or bool(steps)
 
 
 def _reward(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Reward", "mean over rollouts")
-    drawn = _line(axes, history, "reward_total_value", "weighted sum", BLUE)
+    write_title(axes, "Reward", "mean over rollouts")
+    drawn = draw_line(axes, history, "reward_total_value", "weighted sum", BLUE)
     names = sorted({name for step in history.steps for name in step.metrics if name.startswith("reward_")})
     parts = [name for name in names if name.endswith("_value") and name != "reward_total_value"]
     if len(parts) > 1:
         for name, color in zip(parts, (ORANGE, GREEN, PURPLE, RED), strict=False):
-            _line(axes, history, name, name.removeprefix("reward_").removesuffix("_value"), color)
-    _key(axes)
+            draw_line(axes, history, name, name.removeprefix("reward_").removesuffix("_value"), color)
+    write_key(axes)
     return drawn
 
 
 def _entropy(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Token entropy", "nats")
+    write_title(axes, "Token entropy", "nats")
     drawn = [
-        _line(axes, history, "rollout_entropy_nats", "sampler", BLUE),
-        _line(axes, history, "learner_entropy_nats", "learner", ORANGE, dashed=True),
-        _line(axes, history, "segments_threshold_nats", "low-entropy threshold", GREY),
+        draw_line(axes, history, "rollout_entropy_nats", "sampler", BLUE),
+        draw_line(axes, history, "learner_entropy_nats", "learner", ORANGE, dashed=True),
+        draw_line(axes, history, "segments_threshold_nats", "low-entropy threshold", GREY),
     ]
     axes.set_ylim(bottom=0)
-    _key(axes)
+    write_key(axes)
     return any(drawn)
 
 
 def _length(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Response length", "tokens")
+    write_title(axes, "Response length", "tokens")
     drawn = [
-        _line(axes, history, "rollout_response_tokens", "mean", BLUE),
-        _line(axes, history, "rollout_response_max_tokens", "longest", GREY),
+        draw_line(axes, history, "rollout_response_tokens", "mean", BLUE),
+        draw_line(axes, history, "rollout_response_max_tokens", "longest", GREY),
     ]
     axes.set_ylim(bottom=0)
-    _key(axes)
+    write_key(axes)
     return any(drawn)
 
 
 def _segment_classes(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Low-entropy segments by class", "share of segment tokens")
+    write_title(axes, "Low-entropy segments by class", "share of segment tokens")
     rows = {name: f"segments_{name}_tokens" for name in _CLASS_STYLES}
     steps, values = _table(history, list(rows.values()))
     totals = values.sum(axis=0)
@@ -250,19 +208,19 @@ def _segment_classes(axes: Axes, history: RunHistory) -> bool:
 
 
 def _multipliers(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Multipliers and kept advantage", "share of tokens")
+    write_title(axes, "Multipliers and kept advantage", "share of tokens")
     steps, values = _table(history, [f"less_{name}_tokens_share" for name in _MULTIPLIER_STYLES])
     drawn = _stack(axes, steps, values, list(_MULTIPLIER_STYLES.values()))
-    kept = _line(axes, history, "advantage_kept_mass_share", "advantage mass kept", INK)
+    kept = draw_line(axes, history, "advantage_kept_mass_share", "advantage mass kept", INK)
     if not drawn and kept:
         axes.set_ylabel("share of advantage mass")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _key(axes)
+    write_key(axes)
     return drawn or kept
 
 
 def _step_time(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Step time and sampling speed", "seconds a step")
+    write_title(axes, "Step time and sampling speed", "seconds a step")
     if not history.steps:
         return False
     steps = np.array([report.step for report in history.steps])
@@ -275,55 +233,28 @@ def _step_time(axes: Axes, history: RunHistory) -> bool:
         bottom += row
     speed = np.array([report.num_response_tokens / report.step_seconds for report in history.steps])
     right = axes.twinx()
-    right.plot(steps, _smooth(speed), color=INK, linewidth=1.6, label="tokens/s (right)")
+    right.plot(steps, smoothed(speed), color=INK, linewidth=1.6, label="tokens/s (right)")
     right.set_ylim(0, float(speed.max()) * 1.1)
     frame(right, "right", "bottom")
     axes.set_ylim(0, float(bottom.max()) * 1.1)
-    _key(axes, right)
+    write_key(axes, right)
     return True
 
 
 def _mismatch(axes: Axes, history: RunHistory) -> bool:
-    _title(axes, "Mismatch of sampler and learner", "|difference|, nats")
+    write_title(axes, "Mismatch of sampler and learner", "|difference|, nats")
     drawn = [
-        _line(axes, history, "learner_logprob_difference_max_nats", "log-prob, largest", RED, smooth=False),
-        _line(axes, history, "learner_logprob_difference_mean_nats", "log-prob, mean", BLUE, smooth=False),
-        _line(axes, history, "learner_entropy_difference_max_nats", "entropy, largest", ORANGE, smooth=False),
-        _line(axes, history, "learner_entropy_difference_mean_nats", "entropy, mean", SKY, smooth=False),
+        draw_line(axes, history, "learner_logprob_difference_max_nats", "log-prob, largest", RED, smooth=False),
+        draw_line(axes, history, "learner_logprob_difference_mean_nats", "log-prob, mean", BLUE, smooth=False),
+        draw_line(axes, history, "learner_entropy_difference_max_nats", "entropy, largest", ORANGE, smooth=False),
+        draw_line(axes, history, "learner_entropy_difference_mean_nats", "entropy, mean", SKY, smooth=False),
     ]
     if any(drawn):
         axes.set_yscale("log")
         low, high = axes.get_ylim()
         axes.set_ylim(low / 2, high * 8)
-        _key(axes)
+        write_key(axes)
     return any(drawn)
-
-
-def _line(
-    axes: Axes, history: RunHistory, name: str, label: str, color: str, *, dashed: bool = False, smooth: bool = True
-) -> bool:
-    """A metric over steps: as measured, faintly, and smoothed on top where there are enough steps."""
-    steps, values = history.series(name)
-    if not steps:
-        return False
-    series = np.array(values)
-    window = _window(len(series)) if smooth else 1
-    marker = "o" if len(series) < 4 else None
-    style = "--" if dashed else "-"
-    if window > 1:
-        axes.plot(steps, series, color=color, linewidth=0.9, alpha=0.3)
-    axes.plot(steps, _smooth(series, window), style, color=color, linewidth=1.8, marker=marker, label=label)
-    return True
-
-
-def _window(num_values: int) -> int:
-    return max(1, int(num_values * SMOOTHING_SHARE)) | 1
-
-
-def _smooth(values: Floats, window: int | None = None) -> Floats:
-    """Centred mean over `window` steps, over fewer at the ends."""
-    half = (window or _window(len(values))) // 2
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
 
 
 def _table(history: RunHistory, names: Sequence[str]) -> tuple[NDArray[np.int64], Floats]:
@@ -348,5 +279,5 @@ def _stack(axes: Axes, steps: NDArray[np.int64], shares: Floats, styles: Sequenc
         axes.stackplot(steps, shares, labels=labels, colors=colors, linewidth=0)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _key(axes)
+    write_key(axes)
     return True

@@ -28,7 +28,7 @@ from services.ports import ControlPort
 from services.progress import Progress
 from services.recipe import Recipe
 from services.reports import Failure, IntentKind, ReleaseLevel, RunEvent, RunReport, RunState, StepReport
-from services.run_dir import GROUPS_FILE, LOGS_DIR, POLICY_DIR, REPORT_FILE, RunFiles
+from services.run_dir import GROUPS_FILE, HINTS_FILE, LOGS_DIR, POLICY_DIR, REPORT_FILE, RunFiles
 from services.run_loggers import open_loggers
 from services.run_setup import PreparedRun
 from services.session import Broadcast, House, run_session
@@ -78,6 +78,8 @@ class Sitting:
             if run.history.steps:
                 figure = import_module_of("services", "report_figure")
                 figure.write_report(run.run_dir / REPORT_FILE, run.history, seconds_to_first_step=seconds)
+                hints = import_module_of("services", "hint_figure")
+                hints.write_hints(run.run_dir, run.history, run.run_dir / HINTS_FILE)
             summary = summarise(run.history, state=end, seconds_to_first_step=seconds)
             files.finish(summary)
             progress.finish(summary)

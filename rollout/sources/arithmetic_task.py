@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.arithmetic import LEVELS, Split, make_problem
+from rollout.arithmetic import LEVEL_WEIGHTS, LEVELS, Split, make_problem
 from rollout.sources.base import SkippedRow
 from shaping.records import Message, Prompt
 from shaping.signals import Signal
@@ -18,7 +18,7 @@ class Config:
         size: number of problems.
         split: "train" or "held_out"; no expression is in both, under any seed.
         seed: selects the list of problems.
-        levels: allowed numbers of operations.
+        levels: allowed numbers of operations, from 1 to 7; those above 4 are too hard for the quickstart policy.
     """
 
     size: int = 4096
@@ -29,8 +29,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size must be >= 1, got {self.size}")
-        if not self.levels or not set(self.levels) <= set(LEVELS):
-            raise ValueError(f"levels must be a non-empty part of {list(LEVELS)}, got {list(self.levels)}")
+        if not self.levels or not set(self.levels) <= LEVEL_WEIGHTS.keys():
+            raise ValueError(f"levels must be a non-empty part of {[*LEVEL_WEIGHTS]}, got {list(self.levels)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

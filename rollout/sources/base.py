@@ -51,7 +51,7 @@ class PromptSource(Protocol):
 
     @property
     def has_solution_steps(self) -> bool:
-        """Whether every prompt has solution steps."""
+        """Whether prompts have solution steps: all, but those that the source was told to keep without."""
         ...
 
     @property

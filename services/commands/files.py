@@ -1,4 +1,4 @@
-"""export, replay, evaluate, compare, explain, data inspect: commands on files, which need no control plane."""
+"""export, replay, evaluate, compare, explain, hints, data inspect and steps: they need files and no control plane."""
 
 from pathlib import Path
 from typing import Annotated
@@ -135,6 +135,30 @@ def inspect(
         options=parse_overrides(overrides),
     )
     raise typer.Exit(command.inspect(request, Console()))
+
+
+def steps(
+    source: Annotated[str, typer.Argument(help="A data file, a folder, a Hugging Face name, or a recipe.")],
+    samples: Annotated[int, typer.Option(help="Problems shown with their steps, of each source.")] = 3,
+    as_json: AsJson = False,
+    overrides: Annotated[
+        list[str], typer.Option("--set", help="An option of the source, or a key of the recipe. May be repeated.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Say of which problems hints can be made, at which rates, and why of the others not. See docs/seele.md."""
+    request = import_module_of("services.data", "steps").StepsRequest(
+        source=source, num_samples=samples, as_json=as_json, options=parse_overrides(overrides)
+    )
+    raise typer.Exit(import_module_of("services.data", "steps_text").show_steps(request, Console()))
+
+
+def hints(
+    run_dir: Annotated[Path, typer.Argument(help="The directory of a run whose groups have several rounds.")],
+    out: Annotated[Path, typer.Option(help="Write the picture (PNG) here.")] = Path("hints.png"),
+) -> None:
+    """Draw what hints did in a run: accuracy by round, hint rate, curves of single prompts. See docs/seele.md."""
+    import_module_of("services", "hint_figure").write_hints_of(run_dir, out)
+    typer.echo(str(out))
 
 
 def explain(

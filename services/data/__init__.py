@@ -1,1 +1,1 @@
-"""`lessrl data inspect`: what a data source holds, what a run would leave out, whether its answers can be judged."""
+"""`lessrl data`: what a source holds, what a run would leave out, whether answers can be judged and hints be made."""

@@ -55,6 +55,7 @@ LIGHT = {
         ),
         *("services.data.command", "services.explain.command", "services.group_dump", "services.cli"),
         *("services.run_dir", "services.progress", "services.history", "services.report_figure"),
+        *("services.hint_figure", "services.data.steps_text"),
         *("services.live.settings", "services.live.resuming", "services.live.reference"),
         *("services.run_loggers", "services.metrics.field_names", *modules_of("services/loggers")),
         *("services.group_files", "services.run_lock", "services.recipe_changes", "services.checkpoints.command"),

@@ -12,9 +12,10 @@ from dashboards.promql import run_samples
 from dashboards.queries import read
 from dashboards.ray_metrics import FOREIGN
 from dashboards.reading import targets
-from services.metrics.entries import OUTSIDE, catalogue
+from services.metrics.entries import catalogue
 from services.metrics.run_metrics import RunMetrics
 from shaping.groups import Verdict, VerdictStatus
+from shaping.metrics_group import OUTSIDE
 from shaping.support import SegmentClass
 
 

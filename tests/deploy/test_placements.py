@@ -84,7 +84,7 @@ def test_on_several_nodes_learner_ranks_lie_together(name: str, cluster: str, tm
 
 
 def test_every_recipe_for_gpus_is_one_of_these() -> None:
-    assert {path.stem for path in RECIPES.glob("*.yaml")} - {"quickstart"} == set(PLACEMENTS)
+    assert {path.stem for path in RECIPES.glob("*.yaml")} - {"quickstart", "seele-quickstart"} == set(PLACEMENTS)
     assert {path.stem for path in CLUSTERS.glob("*.yaml")} == set(PLACEMENTS.values())
     assert all(name.endswith(cluster) or cluster == "1x8" for name, cluster in PLACEMENTS.items())
 

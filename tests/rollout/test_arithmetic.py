@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from rollout.arithmetic import (
+    HARD_LEVELS,
     LEVEL_WEIGHTS,
     LEVELS,
     MAX_VALUE,
@@ -125,10 +126,27 @@ def test_problems_do_not_depend_on_the_machine() -> None:
 
 def test_levels_are_drawn_by_their_weights_and_can_be_chosen() -> None:
     counts = [sum(p.level == level for p in problems(4000)) for level in LEVELS]
-    for count, weight in zip(counts, LEVEL_WEIGHTS, strict=True):
+    for level, count in zip(LEVELS, counts, strict=True):
         # Binomial: 4000 draws of share w/17 have a standard deviation below 32.
-        assert abs(count - 4000 * weight / sum(LEVEL_WEIGHTS)) < 5 * 32
+        assert abs(count - 4000 * LEVEL_WEIGHTS[level] / 17) < 5 * 32
+    assert sum(counts) == 4000
     assert {make_problem(index, levels=(2, 4)).level for index in range(50)} == {2, 4}
+
+
+def test_hard_levels_are_drawn_only_where_they_are_asked_for() -> None:
+    assert not {problem.level for problem in problems(4000)} & {*HARD_LEVELS}
+    for level in HARD_LEVELS:
+        problem = make_problem(0, levels=(level,))
+        assert len(problem.steps) == level + 1
+        assert int(problem.answer) == python_value(problem.expression)
+        assert sum(problem.expression.count(sign) for sign in "+-*") == level
+
+
+def test_hard_problems_fit_the_quickstart_policy_with_their_longest_hints() -> None:
+    tokenizer = Tokenizer.from_file(str(POLICY / "tokenizer.json"))
+    hard = [make_problem(index, levels=HARD_LEVELS) for index in range(300)]
+    # Prompt, turns of the chat template, and a whole solution: the policy has 512 positions.
+    assert max(len(tokenizer.encode(p.problem + p.solution).ids) for p in hard) <= 240
 
 
 def test_wording_varies_so_that_a_policy_has_choices() -> None:

@@ -62,9 +62,3 @@ def test_one_problem_repeated_gives_prompts_of_their_own() -> None:
     source = load_file(str(REAL_DATA / "pi1_r128.parquet"), "parquet")
     assert len({prompt.messages for prompt in source.prompts}) == 1
     assert len({prompt.prompt_id for prompt in source.prompts}) == 128
-
-
-@needs_real_data
-def test_gsm8k_solutions_can_be_read_as_steps() -> None:
-    source = load_file(str(REAL_DATA / "gsm8k.jsonl"), steps_field="answer")
-    assert all(prompt.solution_steps[-1].startswith("####") for prompt in source.prompts)

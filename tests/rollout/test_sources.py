@@ -299,7 +299,7 @@ def test_field_called_id_may_not_repeat_though_rows_are_numbered(tmp_path: Path)
 
 def test_steps_that_give_the_answer_away_early_are_refused(tmp_path: Path) -> None:
     row = {"problem": "p", "answer": "3", "steps": ["so \\boxed{3}", "check"]}
-    assert "only the last solution step may hold" in refusal(tmp_path, row, steps_field="steps")
+    assert "only the last solution step may announce the answer" in refusal(tmp_path, row, steps_field="steps")
     good = {**row, "steps": ["a", "b"]}
     assert "must have solution steps" in refusal(tmp_path, good, {**row, "steps": []}, steps_field="steps")
     assert "must be a text or a list of texts" in refusal(tmp_path, good, {**row, "steps": 4}, steps_field="steps")

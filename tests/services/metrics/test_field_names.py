@@ -50,6 +50,9 @@ def test_every_row_of_the_table_is_of_a_number_that_is_there() -> None:
         ("segments_shared_count", "less/segments/shared_count"),
         ("segments_overlap_correct_correct_share", "less/segments/overlap_correct_correct_share"),
         ("weight_sync_aborts_count", "weight_sync/aborts_count"),
+        ("hint_round_2_accuracy", "hint/round_2_accuracy"),
+        ("admission_surplus_groups_count", "admission/surplus_groups_count"),
+        ("learner_update_entropy_nats", "actor/update_entropy_nats"),
         ("of_a_newer_version", "of/a_newer_version"),
     ],
 )
