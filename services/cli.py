@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from services.client.errors import EXIT_FAILED, EXIT_USAGE, CommandFailed
-from services.commands import doctor, files, look, service, steer, streams, submit, top, training
+from services.commands import doctor, files, look, service, steer, streams, study, submit, top, training
 from services.commands.checkpoints import checkpoints_app
 from services.commands.config import config_app
 from services.commands.dashboards import dashboards_app
@@ -33,6 +33,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "submit": submit.submit,
         "plan": training.plan,
         "simulate": training.simulate,
+        "study": study.study,
     },
     _LOOK: {
         "list": look.list_runs,
@@ -49,6 +50,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "evaluate": files.evaluate,
         "compare": files.compare,
         "explain": files.explain,
+        "hints": files.hints,
     },
     _SERVICE: {
         "serve": service.serve,
@@ -94,6 +96,7 @@ def make_app() -> typer.Typer:
             app.add_typer(noun, name=name, rich_help_panel=panel)
     data = typer.Typer(no_args_is_help=True, help="Look into sources of prompts.")
     data.command(name="inspect")(files.inspect)
+    data.command(name="steps")(files.steps)
     app.add_typer(data, name="data", rich_help_panel=_FILES)
     return app
 

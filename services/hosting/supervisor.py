@@ -131,9 +131,17 @@ def supervise(run: Callable[[Attempt], int], *, max_restarts: int, keep_alive: b
 def _begin_as_child(parent: int, *, keep_alive: bool) -> None:
     os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    if keep_alive:
-        return
-    # Should the supervisor itself be killed, the run is cancelled with a checkpoint instead of going on unseen.
+    if not keep_alive:
+        # Should the supervisor itself be killed, the run is cancelled with a checkpoint instead of going on unseen.
+        interrupt_with_parent(parent)
+
+
+def interrupt_with_parent(parent: int) -> None:
+    """Have this process interrupted when its parent is gone, however that ends.
+
+    Args:
+        parent: its process id, as the parent knows it: it may be gone already.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGINT)

@@ -54,19 +54,6 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeedMean:
-    """A mean over seeds with its 95 % interval."""
-
-    value: float
-    num_seeds: int
-    interval: Interval
-
-    def as_dict(self) -> dict[str, Any]:
-        """In JSON's types; an open end is null."""
-        return {"value": self.value, "num_seeds": self.num_seeds, **self.interval.as_dict()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
     """A method minus the baseline, over the seeds that both have.
 
@@ -101,14 +88,6 @@ class PairedDifference:
             "corrected": self.corrected.as_dict(),
             "num_comparisons": self.num_comparisons,
         }
-
-
-def seed_mean(values: Column) -> SeedMean | None:
-    """The mean of [S] numbers, one a seed; NaN is no number. None where there is none."""
-    found = values[np.isfinite(values)]
-    if not len(found):
-        return None
-    return SeedMean(value=float(found.mean()), num_seeds=len(found), interval=interval(found))
 
 
 def paired_difference(arm: Column, baseline: Column, *, num_comparisons: int) -> PairedDifference | None:

@@ -39,6 +39,7 @@ LIGHT = {
     ],
     "learner": ["learner.config", "learner.batch_plan", "learner.work", "learner.deepspeed_env"],
     "services": [
+        *("services.study.command", "services.study.figure"),
         *("services.recipe", "services.recipe_reference", "services.plan", "services.plan_text", "services.reports"),
         *("services.ports", "services.orchestrator", "services.weight_sync", "services.session"),
         *("services.plan_checks", "services.evaluation.evaluator", "services.evaluation.run_book"),

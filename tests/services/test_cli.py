@@ -136,6 +136,7 @@ NOUNS = {"checkpoints", "dashboards", "config", "data", "eval", "groups", "worke
 COMMANDS = {
     *("train", "resume", "submit", "plan", "simulate", "list", "status", "top", "wait", "logs", "events", "pause"),
     *("cancel", "export", "replay", "evaluate", "compare", "explain", "serve", "shutdown", "doctor", "version"),
+    *("study", "hints"),
 }
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from prompt_builders import make_factory
 from run_builders import FakeRun, group_ids, make_run
 
-from rollout.plans.hinted_second_round import REMEMBERED, Config, HintedSecondRoundPlan, hint_text
+from rollout.plans.hinted_second_round import REMEMBERED, Config, HintedSecondRoundPlan
 from rollout.selectors.base import GroupOutcome
 from rollout.selectors.sequential import SequentialSelector
+from rollout.solution_steps import hint_text
 from services.reports import RunEvent
 from shaping.groups import DropReason
 from shaping.memories.last_values import LastValues

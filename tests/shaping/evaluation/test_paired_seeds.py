@@ -12,7 +12,6 @@ from shaping.evaluation.paired_seeds import (
     bands,
     interval,
     paired_difference,
-    seed_mean,
     value_at,
 )
 
@@ -118,12 +117,6 @@ def test_a_winner_is_declared_only_by_the_corrected_interval() -> None:
     assert alone is not None and of_eight is not None and far is not None
     assert (alone.verdict, of_eight.verdict, far.verdict) == (Verdict.BETTER, Verdict.NOT_SHOWN, Verdict.WORSE)
     assert of_eight.interval == alone.interval
-
-
-def test_a_mean_over_seeds_leaves_out_what_is_no_number() -> None:
-    found = seed_mean(np.array([1.0, np.nan, 3.0]))
-    assert found is not None and (found.value, found.num_seeds) == (2.0, 2)
-    assert seed_mean(np.array([np.nan])) is None
 
 
 def test_a_curve_is_read_on_the_straight_line_and_never_beyond_its_ends() -> None:

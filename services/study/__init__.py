@@ -1,0 +1,1 @@
+"""Studies: arms x seeds as ordinary runs, paired by seed, and what they amount to."""
