@@ -22,7 +22,9 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Weights stay within [1 - clip_low, 1 + clip_high]."""
+    """Args:
+    clip_low, clip_high: weights stay within [1 - clip_low, 1 + clip_high].
+    """
 
     clip_low: float = 1.0
     clip_high: float = 4.0

@@ -25,7 +25,11 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Ratios of responses stay near 1, so their clip range is some hundred times narrower than one of tokens."""
+    """Args:
+    clip_low, clip_high: ratios outside [1 - clip_low, 1 + clip_high] are clipped; those of responses stay near 1, so
+        the range is some hundred times narrower than one of tokens.
+    mean: over responses of the means over their tokens, or over all tokens.
+    """
 
     clip_low: float = 3e-4
     clip_high: float = 4e-4

@@ -20,7 +20,10 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`dual_clip` 0 turns the dual clip off; otherwise it is above 1."""
+    """Args:
+    clip_low, clip_high: ratios outside [1 - clip_low, 1 + clip_high] are clipped.
+    dual_clip: above 1; 0 turns it off.
+    """
 
     clip_low: float = 0.2
     clip_high: float = 0.28

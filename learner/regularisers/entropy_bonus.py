@@ -16,7 +16,9 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`coefficient` is a number or a schedule over learner steps."""
+    """Args:
+    coefficient: of the entropy, or a schedule of it over learner steps.
+    """
 
     coefficient: float | ComponentSpec = 0.001
 

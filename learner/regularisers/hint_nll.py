@@ -23,9 +23,12 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`gamma` scales the term."""
+    """Args:
+    gamma: weight of the term.
+    reduction: what the sum is divided by, see above.
+    """
 
-    gamma: float = 0.1
+    gamma: float = 0.001
     reduction: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:

@@ -109,7 +109,8 @@ def first_of(values: torch.Tensor, count: int) -> torch.Tensor:
 def draw(candidates: torch.Tensor, count: int, keys: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
     """`count` of the candidates, or all where there are fewer, uniformly and without replacement.
 
-    The same tokens are drawn in any order and in any division of the update. Tokens of one key are drawn together.
+    The same tokens are drawn in any order and in any division of the update. Of tokens of one key, which are those of
+    responses that are the same, the ones that stand first are drawn first.
 
     Args:
         candidates: [N] bool.
@@ -123,5 +124,7 @@ def draw(candidates: torch.Tensor, count: int, keys: torch.Tensor, *, seed: int 
         return torch.zeros_like(candidates)
     # The golden ratio's digits spread neighbouring seeds over all 64-bit words, here as signed ones.
     distances = keys ^ (seed * 0x9E3779B97F4A7C15 % 2**64 - 2**63)
-    last = distances[candidates].topk(count, largest=False).values.max()
-    return candidates & (distances <= last)
+    places = candidates.nonzero().squeeze(1)
+    drawn = torch.zeros_like(candidates)
+    drawn[places[distances[places].sort(stable=True).indices[:count]]] = True
+    return drawn

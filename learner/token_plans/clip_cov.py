@@ -30,10 +30,12 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`share` of all tokens is drawn from those with a covariance between `lower` and `upper`.
-
-    Args:
-        scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    """Args:
+    share: of all tokens, which is drawn from the candidates.
+    lower, upper: covariances between which a token is a candidate.
+    scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    seed: another one draws others.
+    variant: see above.
     """
 
     share: float = 2e-4

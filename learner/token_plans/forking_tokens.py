@@ -22,10 +22,11 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`top_share` of the tokens is trained.
-
-    Args:
-        scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    """Args:
+    top_share: of the tokens, by entropy, which is trained.
+    scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    mean_over: what the loss is a mean over: the selected tokens, or all.
+    variant: see above.
     """
 
     top_share: float = 0.2

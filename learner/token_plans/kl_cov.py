@@ -31,11 +31,11 @@ from shaping.signals import Signal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`beta` penalises the drift of the `top_share` of tokens by covariance.
-
-    Args:
-        top_share: None is 2e-4 under "recommended" and 2e-3 under "parity".
-        scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    """Args:
+    top_share: of the tokens, by covariance, which is held; None is 2e-4 under "recommended" and 2e-3 under "parity".
+    beta: weight of their drift.
+    scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    variant: see above.
     """
 
     top_share: float | None = None

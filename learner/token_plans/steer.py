@@ -13,7 +13,8 @@ The loss stays a mean over all trained tokens. lambda_min = 1 with the exponenti
 Source: STEER 2025 (arXiv:2510.10150) and its released code. The code computes pi (1 - pi) and calls it a square:
 exponent 2 is what the name says. The paper's last version has no floor (0), the code 0.02, below which no token is
 strongly damped. Needs policy and old log-probs and current token entropies. Variants: "recommended" takes the whole
-update; "parity" is the release: each micro-batch.
+update; "parity" is the release: each micro-batch. Deviation of both: at a sampling temperature other than 1, log pi is
+at that temperature and H at 1, unless `rollout.sampling.entropy_source` is processed.
 """
 
 import math
@@ -31,10 +32,13 @@ MIN_PROBABILITY = 1e-8
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Args:
+    map: from |Omega| to weights.
     lambda_min: weight of the token that changes entropy most.
     lambda_max: weight of the one that changes it least, linear map alone.
+    exponent: of 1 - pi.
     floor: least value of |Omega| that gets the weight lambda_min, exponential map alone; 0: none.
     scope: None is the whole update under "recommended" and each micro-batch under "parity".
+    variant: see above.
     """
 
     map: Literal["exponential", "linear"] = "exponential"

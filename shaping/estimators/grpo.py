@@ -19,7 +19,9 @@ NEEDS: frozenset[Signal] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`epsilon`, > 0, is added to the standard deviation."""
+    """Args:
+    epsilon: added to the standard deviation, > 0.
+    """
 
     epsilon: float = 1e-6
 

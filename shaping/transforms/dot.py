@@ -8,7 +8,8 @@ Order: before `drop_uniform`, or a group that is all correct is gone; before `ha
 `keep_class`, after which every rollout succeeds.
 Source: DOT, "Anti-Length Shift" (January 2026; its arXiv id was not found), as its released code computes it: alpha 3,
 m 32, success rate 1, groups of 32, with KL-Cov.
-Deviations: none in the cut. The over-sampling of prompts by a predicted share of useful groups is not in this file.
+Deviations: none in the cut. The over-sampling of prompts by a predicted share of useful groups is not in this file, and
+the losses here average over all tokens, where the release averages over each response first.
 One outlier among n lies at most (n - 1) / sqrt(n) deviations above the mean: with alpha 3 nothing is ever cut in groups
 of fewer than 11, of which `lessrl plan` warns.
 """

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from group_builders import make_scored
 
 from services.plan import make_plan
 from services.plugins import named_plugins
 from services.recipe import Recipe, load_recipe
-from shaping.components import declared_conflicts
+from shaping.components import declared_conflicts, load
 from shaping.errors import RecipeError
+from shaping.groups import Drop
 
 RECIPES = Path(__file__).resolve().parents[2] / "deploy" / "recipes"
 BASES = sorted([RECIPES / "quickstart.yaml", *RECIPES.glob("qwen2.5*.yaml")])
@@ -113,6 +115,16 @@ def test_a_preset_is_its_method_alone_and_leaves_the_rest_of_the_base(name: str)
     before, after = (dict(leaves(each)) for each in (base, recipe.as_dict()))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     assert changed <= touched
+
+
+@pytest.mark.parametrize("name", ["dapo", "pshw"])
+def test_a_preset_that_leaves_out_groups_of_one_outcome_goes_by_outcomes_alone(name: str) -> None:
+    # three correct responses, of which DAPO's punishment of length makes the rewards differ
+    recipe = load_recipe(BASES[0], layers=[PRESETS[name]])
+    (transform,) = (load("shaping.transforms", spec, name).build() for spec in recipe.shaping.transforms)
+    assert isinstance(transform.transform(make_scored([True] * 3, rewards=[1.0, 0.5, 1.0])), Drop)
+    mixed = make_scored([True, False], rewards=[0.0, 0.0])
+    assert transform.transform(mixed) is mixed
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

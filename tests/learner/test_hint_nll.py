@@ -112,6 +112,10 @@ def test_any_division_of_an_update_trains_the_same(reduction: str, tied_policy_p
         torch.testing.assert_close(small[name], weight, atol=2e-5, rtol=0)
 
 
+def test_gamma_is_the_papers_unless_said_otherwise() -> None:
+    assert hint_nll.Config().gamma == 0.001
+
+
 def test_a_negative_gamma_is_refused() -> None:
     with pytest.raises(ValueError, match="gamma must be >= 0, got -1"):
         hint_nll.Config(gamma=-1.0)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from learner_builders import make_sample
 from method_fixture import fixture_batch, fixture_signals, make_signals
 
+from learner.collate import collate
 from learner.token_keys import token_keys
 from learner.token_plans import clip_cov, forking_tokens, kl_cov, steer
 from learner.token_plans.base import Scope, count_of, covariances, draw, first_of
@@ -49,6 +51,16 @@ def test_a_draw_takes_exactly_as_many_as_it_is_asked_for() -> None:
         chosen = draw(candidates, count, keys)
         assert int(chosen.sum()) == drawn
         assert not bool((chosen & ~candidates).any())
+
+
+def test_a_draw_counts_the_tokens_of_equal_responses_one_by_one() -> None:
+    # five responses that are the same, token for token: their tokens have equal keys
+    batch = collate([make_sample(num_response=3, seed=1)] * 5, "packed")
+    keys = token_keys(batch, step=0, update=0)
+    assert len(keys.unique()) == 3
+    everything = torch.ones(15, dtype=torch.bool)
+    for count in (1, 4, 7, 15):
+        assert int(draw(everything, count, keys).sum()) == count
 
 
 def test_a_draw_is_repeated_by_its_seed_and_its_keys_alone() -> None:

@@ -71,6 +71,11 @@ def words(default: object) -> str:
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=label)
+def test_every_option_says_what_it_means(plugin: PluginSource) -> None:
+    assert [option.name for option in plugin.options if not option.meaning] == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=label)
 def test_a_type_is_said_in_words(plugin: PluginSource) -> None:
     for option in plugin.options:
         assert option.type and "Literal" not in option.type, option

@@ -25,6 +25,18 @@ def test_a_group_of_one_is_not_uniform() -> None:
     assert drop_uniform.build(drop_uniform.Config()).transform(scored) is scored
 
 
+def test_a_group_of_one_outcome_is_dropped_whatever_its_rewards_are() -> None:
+    # DAPO: three correct responses, one of them punished for its length
+    transform = drop_uniform.build(drop_uniform.Config(of="verdicts"))
+    drop = transform.transform(make_scored([True] * 3, rewards=[1.0, 1.0, 0.25]))
+    assert drop == Drop(reason=DropReason.NO_SIGNAL, detail="all 3 rollouts are correct")
+    drop = transform.transform(make_scored([False] * 2, rewards=[0.0, -1.0]))
+    assert drop == Drop(reason=DropReason.NO_SIGNAL, detail="all 2 rollouts are wrong")
+    # one of either outcome with one and the same reward
+    for kept in (make_scored([True, False], rewards=[0.0, 0.0]), make_scored([True])):
+        assert transform.transform(kept) is kept
+
+
 @pytest.mark.parametrize(
     ("max_share", "num_truncated", "is_dropped"), [(0.5, 2, False), (0.5, 3, True), (0.0, 1, True), (1.0, 4, False)]
 )
