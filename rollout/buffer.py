@@ -145,7 +145,8 @@ class GroupBuffer(Generic[T]):
             raise RecipeError(
                 f"run.steps must be >= {begun}, got {config.num_steps}: groups of that step are under way (run.steps)"
             )
-        self._config, self._num_in_round = config, 0
+        if config != self._config:
+            self._config, self._num_in_round = config, 0
         self._keep_rate.allow(config.max_attempts_per_step)
 
     @property
@@ -226,6 +227,8 @@ class GroupBuffer(Generic[T]):
     def take(self) -> TakenBatch[T]:
         """The next batch in order of admission, at most B groups.
 
+        A short batch counts as a full one: otherwise the bound would let later groups start too early.
+
         Raises:
             RecordError: there is no batch, or the last one was not released.
         """
@@ -242,13 +245,12 @@ class GroupBuffer(Generic[T]):
             is_short=size < self._config.groups_per_step,
             num_surplus=self.num_buffered if self._config.max_surplus_groups else None,
         )
+        self._num_accepted += self._config.groups_per_step - size
         self._dropped, self._num_kept, self._num_in_round = Counter(), 0, 0
         return batch
 
     def release(self, version: int) -> None:
         """Version `version` is verified live on the engines: the slots of its batch are free.
-
-        A short batch counts as a full one: otherwise the bound would let later groups start too early.
 
         Raises:
             RecordError: not the next version, or no batch was taken for it.
@@ -258,7 +260,6 @@ class GroupBuffer(Generic[T]):
         if self._taken is None:
             raise RecordError(f"version {version} was released, but no batch was taken for it (GroupBuffer)")
         self._version = version
-        self._num_accepted += self._config.groups_per_step - len(self._taken)
         self._num_attempts = len(self._in_flight) + self.num_buffered
         self._num_caps = 1
         self._taken = None

@@ -29,13 +29,15 @@ def after_round(sampled: Sequence[GroupSummary], finished: Sequence[FinishedRoun
         sampled: of the group's rounds so far, this one last.
         finished: those before it.
     """
-    if len({version for each in sampled for version in _versions(each)}) == 1:
+    if len({version for each in sampled for version in _versions(each)}) <= 1:
         return NextMove.GO_ON
     outcomes = {float(reward) for each in finished for reward in each.rewards}
     return NextMove.CLOSE if len(outcomes) > 1 else NextMove.BEGIN_AGAIN
 
 
 def _versions(summary: GroupSummary) -> set[int]:
-    # A response without a token counts as version 0, which says nothing of the others.
+    # A response without a token counts as version 0, which says nothing of the others, or of other rounds.
+    if not summary.num_response_tokens:
+        return set()
     oldest = summary.max_policy_version if 0 in summary.response_lengths else summary.min_policy_version
     return {oldest, summary.max_policy_version}

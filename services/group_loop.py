@@ -256,6 +256,7 @@ class GroupLoop:
                 if attempt == self._attempts:
                     raise
                 group.finished.clear()
+                group.is_closed_early = False
                 await self._tell("group_retried", f"group {group.group_id} is generated again: {lost.cause}")
         raise AssertionError("attempts is at least 1")
 

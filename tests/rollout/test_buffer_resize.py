@@ -188,3 +188,31 @@ def test_sizes_that_change_at_any_moment_lose_nothing_and_keep_each_groups_bound
                 buffer.drop(ordinal, DropReason.NO_SIGNAL)
                 ended += 1
         assert ended + len(in_flight) + buffer.num_buffered == len(started)
+
+
+def test_sizes_that_stay_leave_a_round_as_it_is() -> None:
+    # A round of 4 of which 3 may be tried: the fourth belongs to it still, once "wait" allows as many more.
+    config = replace(make_config(over_sampling=2.0, attempts=3), at_cap="wait")
+    buffer: GroupBuffer[int] = GroupBuffer(config)
+    assert admit_all(buffer) == [0, 1, 2]
+    # A run that goes on from here is told of the changes before, whatever they were of.
+    buffer.resize(replace(config))
+    buffer.accept(0, 0)
+    for ordinal in (1, 2):
+        buffer.drop(ordinal, DropReason.NO_SIGNAL)
+    assert admit_all(buffer) == [3]
+
+
+@pytest.mark.parametrize("over_sampling", [1.0, 1.5])
+def test_more_attempts_while_a_short_batch_is_trained_start_no_group_under_the_version_before(
+    over_sampling: float,
+) -> None:
+    buffer: GroupBuffer[int] = GroupBuffer(make_config(attempts=2))
+    assert admit_all(buffer) == [0, 1]
+    buffer.accept(0, 0)
+    buffer.drop(1, DropReason.NO_SIGNAL)
+    assert buffer.take().is_short
+    buffer.resize(make_config(attempts=9, over_sampling=over_sampling))
+    assert admit_all(buffer) == []
+    buffer.release(1)
+    assert len(admit_all(buffer)) == 2 * over_sampling

@@ -62,3 +62,11 @@ def test_a_first_round_that_mixes_versions_is_begun_again() -> None:
 
 def test_a_response_without_a_token_has_no_version_of_its_own() -> None:
     assert after_round(sampled((0, 5), lengths=(0, 3)), []) is NextMove.GO_ON
+
+
+def test_a_round_without_any_token_has_no_version() -> None:
+    # The same seeds and weights would give it again: a group that was begun again for it would never end.
+    (empty,), (before, after) = sampled((0, 0), lengths=(0, 0)), sampled((5, 5), (5, 5))
+    assert after_round([empty], []) is NextMove.GO_ON
+    assert after_round([empty, after], finished((0, 0))) is NextMove.GO_ON
+    assert after_round([before, empty], finished((0, 1))) is NextMove.GO_ON

@@ -214,6 +214,17 @@ async def test_a_group_with_two_outcomes_is_closed_with_the_rounds_of_its_versio
     assert memory.read("p1") == {"hint_rate": 2 / 3}
 
 
+async def test_a_group_that_was_closed_early_and_then_lost_is_whole_when_it_is_generated_again() -> None:
+    worker, shaper, group_id = HeldRollout((group_ids(1)[0], 1)), correct_by_round(1, 2, 2, 2), group_ids(1)[0]
+    # The first call shapes group 0, the second what group 1 was closed with.
+    shaper.script["shape"] = [None, GroupLost(role="shaping", cause="its arrays are lost")]
+    run = two_steps(worker, shaper)
+    await met_by_a_version(run, worker)
+    assert len(run.control.events("group_closed_early")) == len(run.control.events("group_retried")) == 1
+    assert len(line_of(run, group_id).rounds) == 4
+    assert [each.metrics["hint_closed_early_groups_count"] for each in run.control.steps] == [0.0, 0.0]
+
+
 async def test_a_group_of_one_outcome_is_begun_again_and_nothing_is_trained_twice() -> None:
     worker, shaper, group_id = HeldRollout((group_ids(1)[0], 2)), correct_by_round(2, 2, 1, 1), group_ids(1)[0]
     run = two_steps(worker, shaper)
