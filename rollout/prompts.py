@@ -4,6 +4,7 @@ Flow: selector (which index) -> source (the prompt) -> `accept` (does it fit) ->
 a prompt is too long is for `accept` to say.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from shaping.errors import DataError, RecipeError, RecordError
 from shaping.records import Prompt
 
 _WHERE = "prompt stream"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class PromptStream:
             prompt = self._source.prompt(index)
             if self._accept(prompt):
                 return self._given(prompt, index)
-            self._left_out.add(index)
+            self._leave_out(index)
             if len(self._left_out) == num_prompts:
                 break
         rule = self._accept_rule or "every prompt must be acceptable"
@@ -136,6 +138,12 @@ class PromptStream:
         self._selector.restore(saved_mapping(state, "selector", _WHERE))
         self._seen = seen
         self._num_given = sum(each.num_visits for each in seen.values())
+
+    def _leave_out(self, index: int) -> None:
+        self._left_out.add(index)
+        number = len(self._left_out)
+        if str(number).rstrip("0") == "1":
+            _LOG.warning("lessrl: note: prompts left out so far: %d; %s", number, self._accept_rule or "not acceptable")
 
     def _given(self, prompt: Prompt, index: int) -> PromptVisit:
         seen = self._seen.setdefault(prompt.prompt_id, _Seen(position=index, num_visits=0))

@@ -9,6 +9,7 @@ Source: SEELE (arXiv:2509.06923): solutions in ordered steps, the boxed answer i
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rollout.reference_answers import BOX
 from shaping.answers.extraction import announced_answers, closed_boxes
@@ -29,6 +30,12 @@ def why_unusable(steps: Sequence[str], reference_answer: str) -> str:
         steps: in order, the last one with the answer.
         reference_answer: what rewards compare with; where it is empty, any announced answer counts as it.
     """
+    return _why_unusable(tuple(steps), reference_answer)
+
+
+# A plan asks of one prompt at each of its rounds, and a step that announces another answer takes milliseconds.
+@lru_cache(maxsize=4096)
+def _why_unusable(steps: tuple[str, ...], reference_answer: str) -> str:
     if not steps:
         return "a solution must have steps, found none"
     for number, step in enumerate(steps, start=1):

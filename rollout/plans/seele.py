@@ -23,6 +23,8 @@ What the paper leaves open, each an option with our choice as the default:
   - `first_round`: as the paper's text says (above), or as its Algorithm 1 is printed: fitted to (0, 0) and (1, 1) alone
     at every visit, and nothing is recalled.
   - `remembered`: the rate that round m used, or that of one more fit, after round m.
+  - The sum of Eq. 13 runs over rounds, so that a rate tried twice would weigh twice; its a_j is a mean over rounds of
+    one rate, which here is one point.
 Ours beyond the paper: a rate below 0 is 0, and one beyond the last useful prefix (all steps but the last) is that
 prefix, since a whole solution leaves nothing to learn. A round without verdicts is no point of the fit; before there is
 a point the rate stays as it is. A hint opens the response, behind the prompt's own end, and never stands in the user's

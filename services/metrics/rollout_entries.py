@@ -159,7 +159,7 @@ ADMISSION = (
     StepMetric(
         "admission_carried_age_versions_mean",
         _MEAN,
-        "Versions that a trained group was behind which an earlier step had left over; absent without such a group",
+        "Versions that trained groups of an earlier version were behind; absent without such a group",
         "sum over these groups / these groups",
         stem="admission_carried_age_versions",
     ),

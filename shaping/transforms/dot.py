@@ -27,6 +27,12 @@ from shaping.transforms.base import Cut
 
 NEEDS = frozenset({Signal.VERDICTS, Signal.TOKEN_TEXT})
 
+CONFLICTS = {
+    "seele": "responses behind hints are shorter by what they were given, and whole ones would be the outliers",
+    "hinted_second_round": "responses behind hints are shorter by what they were given, and whole ones would be the "
+    "outliers",
+}
+
 IDENTITY = {"kind": "", "options": {"min_excess": 1e9}}
 
 MIN_SHARED_EXCESS = 16

@@ -82,6 +82,20 @@ def test_refused_prompts_are_left_out_and_counted_once() -> None:
     assert asked.count(1) == asked.count(3) == 1
 
 
+def test_prompts_that_are_left_out_are_told_of_the_first_time_and_at_each_power_of_ten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream = PromptStream(
+        NumberedSource(30), make_sequential(30), accept=lambda prompt: prompt.position > 11, accept_rule="above 11"
+    )
+    take(stream, 40)
+    # Positions 0 to 11 are left out, once each.
+    assert [each.message for each in caplog.records] == [
+        "lessrl: note: prompts left out so far: 1; above 11",
+        "lessrl: note: prompts left out so far: 10; above 11",
+    ]
+
+
 def test_one_acceptable_prompt_is_found_in_every_order() -> None:
     # Between two of its turns a shuffled order may hold all others twice.
     for seed in range(30):
