@@ -79,6 +79,14 @@ def clipped_ratios(inputs: LossInputs, ratios: torch.Tensor, clip_range: tuple[f
     return torch.where(inputs.unclipped, ratios, clipped)
 
 
+def check_clip_range(low: float, high: float) -> None:
+    """Raises: ValueError: not the clip range of a loss, as its options `clip_low` and `clip_high` give it."""
+    if not 0 <= low <= 1:
+        raise ValueError(f"clip_low must be in [0, 1], got {low}")
+    if high < 0:
+        raise ValueError(f"clip_high must be >= 0, got {high}")
+
+
 def token_mean(values: torch.Tensor, mask: torch.Tensor, num_tokens: float) -> torch.Tensor:
     """This micro-batch's share of a mean over tokens: sum over masked tokens / `num_tokens` of the whole update.
 

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 
 import torch
 
-from learner.losses.base import LossInputs, LossOutput, clipped_ratios, log_ratios, ratio_metrics, token_mean
+from learner.losses.base import (
+    LossInputs,
+    LossOutput,
+    check_clip_range,
+    clipped_ratios,
+    log_ratios,
+    ratio_metrics,
+    token_mean,
+)
 from shaping.signals import Signal
 
 
@@ -30,10 +38,7 @@ class Config:
     clip_high: float = 4.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low <= 1:
-            raise ValueError(f"clip_low must be in [0, 1], got {self.clip_low}")
-        if self.clip_high < 0:
-            raise ValueError(f"clip_high must be >= 0, got {self.clip_high}")
+        check_clip_range(self.clip_low, self.clip_high)
 
 
 NEEDS = frozenset({Signal.BEHAVIOR_LOGPROBS, Signal.POLICY_LOGPROBS})

@@ -18,7 +18,15 @@ from typing import Literal
 
 import torch
 
-from learner.losses.base import MAX_LOG_RATIO, LossInputs, LossOutput, clipped_ratios, log_ratios, ratio_metrics
+from learner.losses.base import (
+    MAX_LOG_RATIO,
+    LossInputs,
+    LossOutput,
+    check_clip_range,
+    clipped_ratios,
+    log_ratios,
+    ratio_metrics,
+)
 from learner.losses.base import token_mean as mean_over_tokens
 from shaping.signals import Signal
 
@@ -36,10 +44,7 @@ class Config:
     mean: Literal["sequence", "token"] = "sequence"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low <= 1:
-            raise ValueError(f"clip_low must be in [0, 1], got {self.clip_low}")
-        if self.clip_high < 0:
-            raise ValueError(f"clip_high must be >= 0, got {self.clip_high}")
+        check_clip_range(self.clip_low, self.clip_high)
 
 
 NEEDS = frozenset({Signal.BEHAVIOR_LOGPROBS, Signal.POLICY_LOGPROBS})
