@@ -1,7 +1,7 @@
 """What hints did in a run, as one picture: accuracy by round, how much was shown, and single prompts' accuracy curves.
 
-Reads a run's history and its ledger. A prompt's curve is fitted to the rounds of one visit, as the rollout plan fits
-it, so that its first and its last visit show whether it needs less help.
+Reads a run's history and its ledger. A prompt's curve is fitted to the rounds of one visit, by the rules of the run's
+rollout plan, so that its first and its last visit show whether it needs less help.
 """
 
 import json
@@ -22,6 +22,7 @@ from services.history import RunHistory
 from services.ledger import LedgerLine, LedgerRound
 from services.recipe import load_recipe
 from services.run_dir import LEDGER_FILE, METRICS_FILE, RECIPE_FILE, read_history, read_run_id
+from shaping.components import ComponentSpec, load
 from shaping.errors import UserError
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1600, 1000
@@ -50,10 +51,35 @@ class PromptVisits:
     last: LedgerLine
 
 
-def write_hints(run_dir: Path, history: RunHistory, path: Path) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveRules:
+    """How a run's rollout plan reads accuracies.
+
+    Args:
+        target: accuracy that hints aim at; None where the plan aims at none.
+        fit: of a prompt's curve.
+    """
+
+    target: float | None
+    fit: FitRules
+
+
+def curve_rules(plan: ComponentSpec) -> CurveRules:
+    """Those of a rollout plan; a plan that fits no curve has the default fit.
+
+    Raises:
+        RecipeError: no such plan, or options that cannot be.
+    """
+    config = load("rollout.plans", plan, "rollout.plan").config
+    fit = config.fit_rules() if hasattr(config, "fit_rules") else FitRules()
+    return CurveRules(target=getattr(config, "target", None), fit=fit)
+
+
+def write_hints(run_dir: Path, history: RunHistory, path: Path, *, plan: ComponentSpec) -> bool:
     """Draw a run, which may still go on.
 
     Args:
+        plan: the run's rollout plan.
         path: PNG file to write, replaced when it exists.
     Returns:
         Whether there was anything to draw: nothing is written of a run whose groups had one round each.
@@ -62,7 +88,8 @@ def write_hints(run_dir: Path, history: RunHistory, path: Path) -> bool:
     """
     if not any(SECOND_ROUND in step.metrics for step in history.steps):
         return False
-    draw_hints(history, most_visited(read_ledger(run_dir / LEDGER_FILE))).savefig(path, format="png", dpi=DPI)
+    prompts = most_visited(read_ledger(run_dir / LEDGER_FILE))
+    draw_hints(history, prompts, curve_rules(plan)).savefig(path, format="png", dpi=DPI)
     return True
 
 
@@ -77,7 +104,7 @@ def write_hints_of(run_dir: Path, path: Path) -> None:
     recipe = load_recipe(run_dir / RECIPE_FILE)
     history = read_history(run_dir, describe_run(recipe, run_id=read_run_id(run_dir), run_dir=str(run_dir)))
     try:
-        was_drawn = write_hints(run_dir, history, path)
+        was_drawn = write_hints(run_dir, history, path, plan=recipe.rollout.plan)
     except OSError as error:
         raise UserError(f"--out must be writable, found {error.strerror} ({path})") from error
     if not was_drawn:
@@ -99,7 +126,7 @@ def read_ledger(path: Path) -> Iterator[LedgerLine]:
         raise UserError(f"a ledger must hold a group in each line, found: {error} ({path})") from error
 
 
-def draw_hints(history: RunHistory, prompts: Sequence[PromptVisits]) -> Figure:
+def draw_hints(history: RunHistory, prompts: Sequence[PromptVisits], rules: CurveRules) -> Figure:
     """The figure that `write_hints` writes; of the prompts the first NUM_PROMPTS."""
     figure = new_figure(WIDTH_PIXELS, HEIGHT_PIXELS)
     figure.text(_LEFT, 0.945, history.description.name, fontsize=20, fontweight="bold", color=INK, parse_math=False)
@@ -109,7 +136,7 @@ def draw_hints(history: RunHistory, prompts: Sequence[PromptVisits]) -> Figure:
         finish(axes, history, draw(axes, history))
     for visits, left in zip(prompts[:NUM_PROMPTS], _BOTTOM_COLUMNS, strict=False):
         axes = figure.add_axes((left, _BOTTOM_ROW, _BOTTOM_WIDTH, _PANEL_HEIGHT))
-        _prompt(axes, visits)
+        _prompt(axes, visits, rules)
     window = window_of(len(history.steps))
     notes = [f"Strong lines are means over {window} steps, faint lines every step."] if window > 1 else []
     if prompts:
@@ -178,7 +205,7 @@ def _groups(axes: Axes, history: RunHistory) -> bool:
     return any(drawn)
 
 
-def _prompt(axes: Axes, visits: PromptVisits) -> None:
+def _prompt(axes: Axes, visits: PromptVisits, rules: CurveRules) -> None:
     """One prompt: its first visit and its last, rounds as dots and the curve that is fitted to them."""
     axes.set_title(visits.prompt_id, loc="left", fontsize=9.5, color=INK, pad=27, parse_math=False)
     shown = [(visits.first, _FIRST)] + ([(visits.last, _LAST)] if visits.num_visits > 1 else [])
@@ -193,8 +220,9 @@ def _prompt(axes: Axes, visits: PromptVisits) -> None:
             linewidths=0,
         )
         rates = np.linspace(0.0, 1.0, 101)
-        axes.plot(rates, _fitted(scored, rates), color=color, linewidth=1.8, label=f"visit {line.visit}")
-    axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.plot(rates, _fitted(scored, rates, rules.fit), color=color, linewidth=1.8, label=f"visit {line.visit}")
+    if rules.target is not None:
+        axes.axhline(rules.target, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.04, 1.04)
     axes.set_xlabel("hint rate", fontsize=9, color=SOFT_INK)
@@ -203,8 +231,10 @@ def _prompt(axes: Axes, visits: PromptVisits) -> None:
     write_key(axes)
 
 
-def _fitted(rounds: Sequence[LedgerRound], rates: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
-    """Accuracies of the curve through a visit's rounds, by the plan's default rules."""
+def _fitted(
+    rounds: Sequence[LedgerRound], rates: np.ndarray[tuple[int], np.dtype[np.float64]], rules: FitRules
+) -> list[float]:
+    """Accuracies of the curve through a visit's rounds."""
     points = tuple((each.rate, each.correct / each.scored) for each in rounds)
-    curve = fit_curve(averaged(with_margins(points)), FitRules()).curve
+    curve = fit_curve(averaged(with_margins(points)), rules).curve
     return [curve.accuracy(float(rate)) for rate in rates]

@@ -32,7 +32,12 @@ from shaping.components import ComponentSpec, parse_spec
 from shaping.config import RewardConfig, ShapingConfig
 from shaping.errors import RecipeError
 
-PLAIN_MESSAGES = {"dataclass_type": "must be a mapping of keys", "tuple_type": "must be a list"}
+PLAIN_MESSAGES = {
+    "dataclass_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "tuple_type": "must be a list",
+    "int_from_float": "must be a valid integer",
+}
 
 
 class Recipe(BaseModel):

@@ -38,6 +38,11 @@ def read_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
+def yaml_fault(error: Exception) -> str:
+    """What is wrong with a text that is no YAML, in one line."""
+    return " ".join(str(error).replace('in "<unicode string>", line', "in line").split())
+
+
 def read_mapping(text: str, where: str, *, called: str = "a recipe") -> dict[str, Any]:
     """The keys of a YAML file's text.
 
@@ -49,7 +54,7 @@ def read_mapping(text: str, where: str, *, called: str = "a recipe") -> dict[str
     try:
         raw = read_yaml(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{called} must be valid YAML: {' '.join(str(error).split())} ({where})") from error
+        raise RecipeError(f"{called} must be valid YAML: {yaml_fault(error)} ({where})") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{called} must be a mapping of keys, found {type(raw).__name__} ({where})")
     return raw

@@ -103,7 +103,7 @@ def draw_report(history: RunHistory, *, seconds_to_first_step: float | None = No
 def _write_header(figure: Figure, history: RunHistory, summary: RunSummary) -> None:
     description = history.description
     figure.text(LEFT, 0.945, description.name, fontsize=20, fontweight="bold", color=INK, parse_math=False)
-    setting = f"{description.algorithm} with {description.shaping} shaping on {description.model}, seed {summary.seed}"
+    setting = f"{description.method} on {description.model}, seed {summary.seed}"
     figure.text(LEFT, 0.92, setting, fontsize=11, color=SOFT_INK, parse_math=False)
     facts = [("status", summary.status), ("steps", f"{summary.steps} of {summary.total_steps}")]
     if summary.accuracy_first is not None and summary.accuracy_last is not None:

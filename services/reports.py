@@ -291,3 +291,8 @@ class RunDescription:
     recipe_hash: str
     run_dir: str
     recipe: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The estimator, and what shapes its advantages, in words."""
+        return self.algorithm if self.shaping == "none" else f"{self.algorithm} with {self.shaping} shaping"

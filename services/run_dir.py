@@ -252,7 +252,7 @@ class RunFiles:
 def _readme(description: RunDescription, api_address: str) -> str:
     run = f"{api_address}/v1/runs/{description.run_id}"
     return f"""\
-{description.name}: {description.algorithm} with {description.shaping} shaping on {description.model}
+{description.name}: {description.method} on {description.model}
 seed {description.seed}, {description.total_steps} steps, run id {description.run_id}
 
 Files
@@ -264,6 +264,7 @@ Files
   {SKIPPED_DIR + "/":14} groups of steps that were not finite, if any; `lessrl replay .` says which group it was
   {SUMMARY_FILE:14} how it ended; written at the end, so that it exists means that the run ended
   {REPORT_FILE:14} the curves, drawn at the end
+  {HINTS_FILE:14} what hints did, drawn at the end of a run that has them
   {LOGS_DIR + "/":14} what the parts of the run log
 
 While it runs

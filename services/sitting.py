@@ -79,7 +79,8 @@ class Sitting:
                 figure = import_module_of("services", "report_figure")
                 figure.write_report(run.run_dir / REPORT_FILE, run.history, seconds_to_first_step=seconds)
                 hints = import_module_of("services", "hint_figure")
-                hints.write_hints(run.run_dir, run.history, run.run_dir / HINTS_FILE)
+                plan = run.recipe.rollout.plan
+                hints.write_hints(run.run_dir, run.history, run.run_dir / HINTS_FILE, plan=plan)
             summary = summarise(run.history, state=end, seconds_to_first_step=seconds)
             files.finish(summary)
             progress.finish(summary)

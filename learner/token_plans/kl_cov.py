@@ -3,6 +3,9 @@
 With cov = (A - mean A)(log pi - mean log pi) over the N tokens of the scope, the k = max(1, floor(top_share N)) tokens
 of highest cov have the loss -A rho + beta |log pi - old log-prob|, all others -A rho. No ratio is clipped,
 whatever the loss's ranges are: this plan takes the place of clipping.
+It works from the second update of a step on: at the first one, with `run.max_staleness` 0, the drift is 0, or the noise
+between sampler and learner (none with `learner.old_logprobs` recompute). So set `learner.mini_batch_groups` below
+`rollout.groups_per_step`.
 beta = 0 reproduces the loss with its clipping off exactly (and the loss as it is where no ratio leaves its range).
 There is no identity: at least one token is held, and clipping is off.
 Source: Cui et al. 2025 (arXiv:2505.22617), released code and verl. Needs policy and old log-probs. Variants:

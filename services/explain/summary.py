@@ -140,8 +140,8 @@ def _warnings(groups: Sequence[ExplainedGroup]) -> list[str]:
     unlike = sum(group.num_unlike_applied for group in groups)
     if unlike:
         warnings.append(
-            f"{unlike:,} tokens have another advantage than the trainer gave them: other options, or more shapers "
-            "than LESS"
+            f"{unlike:,} tokens have another advantage than the trainer gave them: other options, more shapers than "
+            "LESS, or a run without LESS"
         )
     tied = [
         int((nats == threshold).sum()) > MANY_TIES * len(nats)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.placement.packing import Node
-from services.recipe_yaml import read_yaml
+from services.recipe_yaml import read_yaml, yaml_fault
 from shaping.errors import UserError
 
 GIB = 2**30
@@ -68,7 +68,7 @@ def read_cluster(path: Path) -> tuple[Node, ...]:
     try:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"a described cluster must be valid YAML: {' '.join(str(error).split())} ({path})") from error
+        raise UserError(f"a described cluster must be valid YAML: {yaml_fault(error)} ({path})") from error
     try:
         kinds = _Description.model_validate(raw).nodes
     except ValidationError as error:

@@ -92,8 +92,8 @@ def _check_plan(source: PromptSource, plan: RolloutPlan, kind: str) -> bool:
     if refused:
         more = f", and {len(refused) - 1} more of {len(source)}" if len(refused) > 1 else ""
         raise DataError(
-            f"{refused[0]}{more}, data.train): leave such rows out, or say what else the plan does with them "
-            f"(rollout.plan.{kind})"
+            f"{refused[0]}{more}, data.train): leave such rows out, or set without_steps: plain "
+            f"for rounds without hints (rollout.plan.{kind})"
         )
     return has_hints
 

@@ -67,15 +67,18 @@ def study(request: StudyRequest, *, say: Tell, remark: Tell) -> int:
     asked = load_study(request.file)
     _check_metrics(asked.measures)
     plan = plan_study(asked, base_dir=request.file.parent.resolve())
+    jobs = request.jobs or asked.run.jobs
     directory = StudyDirectory((request.out or Path("studies") / asked.name).resolve())
     if request.is_dry:
-        say(json.dumps(plain_data(plan.as_dict()), indent=2) if request.as_json else plan_text(plan, directory))
+        directory.check(plan)
+        as_json = json.dumps(plain_data(plan.as_dict() | {"jobs": jobs}), indent=2)
+        say(as_json if request.as_json else plan_text(plan, directory, jobs=jobs))
         return 0
     _make(directory.root)
     with hold_run_dir(directory.root):
         directory.claim(plan)
         launcher = ProcessLauncher(directory, asked.run.address)
-        outcomes = run_study(plan, directory, launcher, jobs=request.jobs or asked.run.jobs, remark=remark)
+        outcomes = run_study(plan, directory, launcher, jobs=jobs, remark=remark)
         if outcomes is None:
             return EXIT_INTERRUPTED
         failures = [each for each in outcomes if each.ending is Ending.FAILED]
@@ -135,13 +138,13 @@ def write_results(plan: StudyPlan, directory: StudyDirectory, failures: Sequence
     return results
 
 
-def plan_text(plan: StudyPlan, directory: StudyDirectory) -> str:
+def plan_text(plan: StudyPlan, directory: StudyDirectory, *, jobs: int) -> str:
     """What a study would do, in words."""
     study = plan.study
     finished = sum(directory.standing(run) is Standing.FINISHED for run in plan.runs)
     lines = [
         f"{study.name}: {len(study.arms)} arms x {len(study.seeds)} seeds = {len(plan.runs)} runs of "
-        f"{plan.plans[study.baseline].steps} steps, {finished} of them finished, {study.run.jobs} at a time, "
+        f"{plan.plans[study.baseline].steps} steps, {finished} of them finished, {jobs} at a time, "
         f"address {study.run.address}",
         f"  judged      {study.measures[0]}, {plan.num_comparisons} comparisons with {study.baseline}",
         f"  directory   {directory.root}",

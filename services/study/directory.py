@@ -87,11 +87,22 @@ class StudyDirectory:
         return path
 
     def claim(self, plan: StudyPlan) -> None:
-        """Write down what is asked, or compare it with what was asked of this directory before.
+        """Write down what is asked.
+
+        Raises:
+            UserError: as `check`.
+        """
+        asked = self.check(plan)
+        replace_file(self.root / STUDY_FILE, json.dumps(asked, indent=2).encode() + b"\n")
+
+    def check(self, plan: StudyPlan) -> dict[str, Any]:
+        """Compare what is asked with what was asked of this directory before, if it is there; writes nothing.
 
         More seeds and other arms may be added, and some left out: results of one question are never mixed with those
         of another.
 
+        Returns:
+            What STUDY_FILE is to hold.
         Raises:
             UserError: another study's directory, an arm whose recipe is not what it was, or other files.
         """
@@ -101,12 +112,12 @@ class StudyDirectory:
             before = _read(path)
             _check_unchanged(before, asked, self.root)
             asked["arms"] = before["arms"] | asked["arms"]
-        elif found := sorted(each.name for each in self.root.iterdir() if not each.name.startswith(".")):
+        elif found := sorted(each.name for each in self.root.glob("*") if not each.name.startswith(".")):
             raise UserError(
                 f"a study's directory must be new, empty or a study's, found {found[0]} ({self.root}); choose another "
                 "with --out"
             )
-        replace_file(path, json.dumps(asked, indent=2).encode() + b"\n")
+        return asked
 
 
 def _asked(plan: StudyPlan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from services.addresses import HOUSE_ADDRESS
 from services.recipe import PLAIN_MESSAGES
-from services.recipe_yaml import read_yaml
+from services.recipe_yaml import read_yaml, yaml_fault
 from services.study.measures import DEFAULT_MEASURES, check_measures
 from shaping.errors import UserError
 
@@ -119,7 +119,7 @@ def load_study(path: Path) -> Study:
     except FileNotFoundError:
         raise UserError(f"a study must be a YAML file, found no file {path}; see deploy/studies for some") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"a study must be valid YAML: {' '.join(str(error).split())} ({path})") from error
+        raise UserError(f"a study must be valid YAML: {yaml_fault(error)} ({path})") from error
     if not isinstance(raw, dict):
         raise UserError(f"a study must be a mapping of keys, found {type(raw).__name__} ({path})")
     try:

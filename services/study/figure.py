@@ -178,6 +178,8 @@ def _draw_differences(axes: Axes, found: Mapping[str, PairedDifference], limits:
     axes.set_axisbelow(True)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_xlabel("points", fontsize=9.5, color=SOFT_INK)
+    # No label at an edge: it would run into that of the panel beside it.
+    axes.xaxis.set_major_locator(MaxNLocator(6, prune="both"))
     for place, each in enumerate(found.values()):
         color = _VERDICT_COLORS[each.verdict]
         _draw_interval(axes, place, each.corrected, limits, color=color, width=1.2)

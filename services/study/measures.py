@@ -50,7 +50,8 @@ def check_measures(measures: Sequence[str]) -> None:
         ValueError: empty, twice the same, a first one that evaluations do not have, or no name at all.
     """
     if not measures or measures[0] not in DECIDING:
-        raise ValueError(f"the first of measures decides and must be one of {', '.join(DECIDING)}, got {measures[:1]}")
+        found = repr(measures[0]) if measures else "none"
+        raise ValueError(f"the first of measures decides and must be one of {', '.join(DECIDING)}, got {found}")
     if len(set(measures)) < len(measures):
         raise ValueError(f"measures must differ, got {', '.join(measures)}")
     for each in measures:

@@ -25,7 +25,9 @@ PREEMPTED = "trap 'exit {code}' TERM; kill -TERM $PPID; while :; do sleep 0.02; 
 """A run to which the script passes on a signal that it gets."""
 
 
-def run_script(tmp_path: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_script(
+    tmp_path: Path, *words: str, script: Path = SCRIPT, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """The script as Slurm would start it on one node; its programs say that they were called, and `lessrl` does what
     LESSRL_DOES says.
     """
@@ -36,7 +38,7 @@ def run_script(tmp_path: Path, *words: str, **environment: str) -> "subprocess.C
         (programs / name).chmod(0o755)
     job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_ON_NODE": "4", "LESSRL_TEMP": "/t"}
     return subprocess.run(
-        ["bash", str(SCRIPT), *words],
+        ["bash", str(script), *words],
         env={"PATH": f"{programs}:{os.environ['PATH']}"} | job | environment,
         cwd=tmp_path,
         capture_output=True,
@@ -147,6 +149,17 @@ def test_a_job_is_requeued_when_the_system_ended_its_run_and_never_otherwise(
     done = run_script(tmp_path, "recipe.yaml", "run", LESSRL_DOES=does)
     assert done.returncode == code, done.stderr
     assert ("called scontrol requeue 7" in done.stderr) is is_requeued
+
+
+def test_a_signal_that_comes_before_the_runs_process_is_known_reaches_it(tmp_path: Path) -> None:
+    known = "    driver=$!\n"
+    text = SCRIPT.read_text()
+    assert text.count(known) == 1
+    held = tmp_path / "run.sbatch"
+    held.write_text(text.replace(known, f'    while [ "$preempted" = 0 ]; do sleep 0.02; done\n{known}'))
+    done = run_script(tmp_path, "recipe.yaml", "run", script=held, LESSRL_DOES=PREEMPTED.format(code=143))
+    assert done.returncode == 143, done.stderr
+    assert "called scontrol requeue 7" in done.stderr
 
 
 def test_a_run_begins_with_its_options_and_goes_on_without_them(tmp_path: Path) -> None:

@@ -8,15 +8,25 @@ import pytest
 from report_builders import make_history, make_step
 
 from services.commands.files import hints
-from services.hint_figure import PromptVisits, draw_hints, most_visited, read_ledger, write_hints
+from services.hint_figure import (
+    CurveRules,
+    PromptVisits,
+    curve_rules,
+    draw_hints,
+    most_visited,
+    read_ledger,
+    write_hints,
+)
 from services.history import RunHistory
 from services.ledger import LedgerLine, LedgerRound
 from services.recipe import load_recipe
 from services.report_lines import report_line
 from services.run_dir import LEDGER_FILE, METRICS_FILE, RECIPE_FILE, RUN_ID_FILE
+from shaping.components import ComponentSpec
 from shaping.errors import UserError
 
 QUICKSTART = Path(__file__).parents[2] / "deploy" / "recipes" / "quickstart.yaml"
+SEELE = ComponentSpec(kind="seele")
 POINTS = ((0.8, 4), (0.4, 1), (0.6, 2), (0.6, 2))
 
 
@@ -41,8 +51,8 @@ def hinted_history(num_steps: int = 3) -> RunHistory:
     return history
 
 
-def panels(history: RunHistory, prompts: list[PromptVisits]) -> dict[str, Any]:
-    return {axes.get_title(loc="left"): axes for axes in draw_hints(history, prompts).axes}
+def panels(history: RunHistory, prompts: list[PromptVisits], rules: CurveRules | None = None) -> dict[str, Any]:
+    return {axes.get_title(loc="left"): axes for axes in draw_hints(history, prompts, rules or curve_rules(SEELE)).axes}
 
 
 def write_ledger(folder: Path, *lines: LedgerLine) -> None:
@@ -89,15 +99,26 @@ def test_curve_of_a_prompt_goes_where_its_rounds_are() -> None:
     assert [tuple(map(float, each)) for each in dots] == [(0.8, 1.0), (0.4, 0.25), (0.6, 0.5), (0.6, 0.5)]
 
 
+def test_curves_and_the_line_of_the_target_follow_the_options_of_the_plan() -> None:
+    (found,) = most_visited([line(0, "a", points=((0.8, 4), (0.4, 0)))])
+    flat = ComponentSpec(kind="seele", options={"target": 0.7, "start": [1.0, -0.5, 0.05], "upper": [2.0, 1.0, 0.999]})
+    axes = panels(hinted_history(), [found], curve_rules(flat))["a"]
+    curve, target = axes.get_lines()
+    assert set(target.get_ydata()) == {0.7}
+    # A slope of at most 2 rises by no more than slope/4 a unit of rate; the default fit goes from 0 to 1 in 0.4.
+    assert max(curve.get_ydata()) - min(curve.get_ydata()) <= 0.5
+    assert len(panels(hinted_history(), [found], curve_rules(ComponentSpec(kind="single_round")))["a"].get_lines()) == 1
+
+
 def test_run_without_rounds_has_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "hints.png"
-    assert not write_hints(tmp_path, make_history(3), path)
+    assert not write_hints(tmp_path, make_history(3), path, plan=SEELE)
     assert not path.exists()
 
 
 def test_run_with_rounds_has_a_picture_of_its_ledger(tmp_path: Path) -> None:
     write_ledger(tmp_path, line(0, "a"))
-    assert write_hints(tmp_path, hinted_history(), tmp_path / "hints.png")
+    assert write_hints(tmp_path, hinted_history(), tmp_path / "hints.png", plan=SEELE)
     assert (tmp_path / "hints.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -183,7 +183,7 @@ def test_unknown_key_far_from_all_names_what_is_known() -> None:
     ("key", "value", "words"),
     [
         ("run.steps", "ten", "must be a valid integer"),
-        ("run.steps", 1.5, "must be a valid integer"),
+        ("run.steps", 1.5, "must be a valid integer, got 1.5 (run.steps"),
         ("run.steps", None, "must be a valid integer"),
         ("run.steps", True, "must be a number"),
         ("run", 3, "must be a mapping of keys"),

@@ -1,5 +1,6 @@
 """The report is a real picture of the promised size, labelled, and honest about what was not measured."""
 
+import dataclasses
 import struct
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def test_the_header_tells_name_seed_and_final_numbers() -> None:
     assert "tiny" in shown
     assert "grpo with less shaping on models/tiny, seed 7" in shown
     assert {"completed", "20 of 20", "40.0% to 90.0%", "40 s", "12 s", "2,000"} <= set(shown)
+
+
+def test_a_run_that_shapes_nothing_is_told_by_its_estimator_alone() -> None:
+    described = make_history(1).description
+    assert described.method == "grpo with less shaping"
+    assert dataclasses.replace(described, shaping="none").method == "grpo"
 
 
 def test_the_accuracy_panel_draws_the_evaluations_at_their_steps() -> None:

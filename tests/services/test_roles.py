@@ -115,7 +115,7 @@ def test_prompts_that_the_plan_refuses_are_named_at_once_or_get_plain_rounds() -
         make_factory(make_recipe(SEELE), make_renderer(), source)
     assert str(caught.value) == (
         "only the last solution step may announce the answer, step 1 of 2 announces '7' (prompt cd, and 1 more of 3, "
-        "data.train): leave such rows out, or say what else the plan does with them (rollout.plan.seele)"
+        "data.train): leave such rows out, or set without_steps: plain for rounds without hints (rollout.plan.seele)"
     )
     plain = make_recipe({**SEELE, "rollout.plan": {"kind": "seele", "without_steps": "plain"}})
     factory = make_factory(plain, make_renderer(), source)

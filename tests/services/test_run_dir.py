@@ -137,7 +137,8 @@ def test_the_summary_is_written_whole_and_closes_the_files(tmp_path: Path) -> No
 def test_the_readme_names_every_file_and_how_to_ask_the_api(tmp_path: Path) -> None:
     open_files(tmp_path).close()
     text = (tmp_path / "README.txt").read_text()
-    for name in ("recipe.yaml", "metrics.jsonl", "ledger.jsonl", "checkpoints/", "summary.json", "report.png", "logs/"):
+    names = "recipe.yaml metrics.jsonl ledger.jsonl checkpoints/ summary.json report.png hints.png logs/"
+    for name in names.split():
         assert name in text
     assert "curl -X POST http://127.0.0.1:8265/v1/runs/run-1/pause" in text
     assert max(len(line) for line in text.splitlines()) < 160

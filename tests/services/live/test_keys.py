@@ -258,7 +258,8 @@ def test_a_patch_is_refused_with_reasons_or_leads_to_a_recipe_that_plans(patch: 
     finally:
         assert recipe.as_dict() == before
     make_plan(changed, with_torch=False)
-    assert set(values) == set(patch)
+    # An empty section is a patch of nothing.
+    assert set(values) == {key for key, value in patch.items() if value != {}}
     # The whole of the change is in the recipe, and nothing else is.
     assert recipe_after(recipe, [values]) == changed
     assert recipe_after(changed, [values]) == changed

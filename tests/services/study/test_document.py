@@ -41,7 +41,9 @@ def test_seeds_are_a_number_of_them_or_a_list(tmp_path: Path) -> None:
         ({"arms": {"grpo": {}, "a/b": {}}}, "an arm's name must be 1 to 32 letters, digits, dots, dashes"),
         ({"seeds": [1, 1]}, "seeds must be different numbers >= 0, got [1, 1] ("),
         ({"seeds": 0}, "seeds must be 1 to 1000, or a list, got 0 (seeds in "),
-        ({"measures": ["seconds"]}, "the first of measures decides and must be one of accuracy, mean@k, worst@k"),
+        ({"measures": ["seconds"]}, "decides and must be one of accuracy, mean@k, worst@k, all@k, got 'seconds' ("),
+        ({"measures": []}, "decides and must be one of accuracy, mean@k, worst@k, all@k, got none ("),
+        ({"arms": ["grpo"]}, "must be a mapping of keys, got ['grpo'] (arms in "),
         ({"measures": ["accuracy", "mean@4"]}, "a measure must be one of accuracy, mean@k, worst@k"),
         ({"measures": ["accuracy", "accuracy"]}, "measures must differ"),
     ],
@@ -62,7 +64,7 @@ def test_a_key_that_must_be_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("[1]", "a study must be a mapping of keys, found list"), ("a: [", "must be valid YAML")]
+    ("text", "told"), [("[1]", "a study must be a mapping of keys, found list"), ("a: [", "in line 1, column 5")]
 )
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "study.yaml"

@@ -172,8 +172,22 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path: Path, caps
     assert told.startswith("two: 2 arms x 3 seeds = 6 runs of 4 steps, 0 of them finished, 1 at a time, address house")
     assert "2 comparisons with grpo" in told and "arm less            shaping.shapers=['less']" in told
     assert not (tmp_path / "out").exists()
-    assert command(path, "--dry-run", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["num_runs"] == 6
+    assert command(path, "--dry-run", "--json", "--jobs", 3) == 0
+    asked = json.loads(capsys.readouterr().out)
+    assert (asked["num_runs"], asked["jobs"]) == (6, 3)
+    assert command(path, "--dry-run", "--jobs", 3) == 0
+    assert "3 at a time" in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_what_the_study_would_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_study(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").touch()
+    assert command(path, "--dry-run", "--out", out) == 2
+    assert "found notes.txt" in capsys.readouterr().err
+    assert [each.name for each in out.iterdir()] == ["notes.txt"]
 
 
 def test_finished_directories_are_only_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
