@@ -1,9 +1,16 @@
-"""Laws of the whole suite: a unit test never starts Ray."""
+"""Laws of the whole suite: a unit test never starts Ray, and a commit is judged alike each time.
+
+Property tests draw the same examples in every run; `pytest --hypothesis-profile default` draws new ones, to search.
+"""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
